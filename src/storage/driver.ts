@@ -1,0 +1,152 @@
+/**
+ * Where bytes live. A driver maps absolute, slash-separated paths to files; it knows neither digests nor HTTP.
+ * Paths match `^(/[A-Za-z0-9._-]+)+$`; the root `/` is valid for `stat` and `list`. Directories need not exist for themselves:
+ * an object store has none, so an empty directory may vanish and its `stat` may fail.
+ *
+ * Every method rejects with PathNotFoundError when, and only when, nothing is stored under the path, and with InvalidPathError for
+ * a path outside the grammar. Any other rejection means "could not find out", never "not there".
+ */
+export interface StorageDriver extends AsyncDisposable {
+  /** The type's name in the configuration and in error texts: `filesystem`, `inmemory`, `s3` … */
+  readonly name: string;
+
+  /**
+   * Reads a whole small file (links, manifests, state).
+   * @param maxBytes Refuses larger files with an Error instead of holding them; default 16 MiB.
+   * @throws PathNotFoundError
+   */
+  getContent(path: string, maxBytes?: number): Promise<Uint8Array>;
+
+  /** Creates or replaces a whole file atomically, parents included. When it resolves the file survives a power loss. */
+  putContent(path: string, content: Uint8Array | string): Promise<void>;
+
+  /**
+   * Streams a file.
+   * @returns Chunks from `offset` (default 0), `length` bytes at most; an offset at or past the end gives an empty stream.
+   * @throws PathNotFoundError, InvalidOffsetError
+   */
+  reader(path: string, range?: ByteRange): Promise<ReadableStream<Uint8Array>>;
+
+  /**
+   * Opens a file to be written in several sittings, by any process: `append: false` starts it anew, `append: true` goes on at its end
+   * (or starts it). What was written and `close()`d is found again by the next `append: true`, and its length by `stat` on a
+   * filesystem, or by the next writer's `sizeBytes` everywhere.
+   * @throws WriterBusyError when another live writer holds the file.
+   */
+  writer(path: string, options: { readonly append: boolean }): Promise<FileWriter>;
+
+  /**
+   * Opens a file that is written in one sitting and appears whole, at `commit()`, or not at all: other readers never see a part of it.
+   * For bytes whose final path is known before they arrive; saves the move (on object stores: the copy).
+   */
+  create(path: string): Promise<FileWriter>;
+
+  /** @throws PathNotFoundError */
+  stat(path: string): Promise<FileInfo>;
+
+  /**
+   * Lists direct children in bytewise order of their names.
+   * @throws PathNotFoundError when the directory is missing (never for `/`).
+   */
+  list(path: string, options?: ListOptions): Promise<ListPage>;
+
+  /**
+   * Moves a file, replacing the destination; durable when it resolves. The source's bytes were committed by their writer.
+   * @throws PathNotFoundError when the source is missing; the destination is then untouched.
+   */
+  move(source: string, destination: string): Promise<void>;
+
+  /** Deletes a file, or a directory with all that is in it (`/a` never touches `/ab`). @throws PathNotFoundError */
+  delete(path: string): Promise<void>;
+
+  /**
+   * The absolute path on this host of the file that holds these bytes, for native sending. Absent unless files are local.
+   * The file need not exist.
+   */
+  localFile?(path: string): string;
+
+  /**
+   * A URL at which a client may fetch the file itself; undefined for "not this one: stream it".
+   * Absent unless the store can hand out URLs. The path is not checked for existence.
+   */
+  redirectUrl?(path: string, request: RedirectRequest): Promise<string | undefined>;
+
+  /**
+   * Every file below a directory in bytewise order of full paths, page by page: one flat listing where the store has one.
+   * Absent where it would be no cheaper than walking with `list`. See `listTree` in walk.ts for the way that always works.
+   */
+  listFiles?(path: string): AsyncIterable<readonly FileInfo[]>;
+
+  /**
+   * Unfinished writes that `writer` left below a directory in a state of the backend that `list` does not show (multipart uploads),
+   * so that they can be purged. Absent where every trace is a file.
+   */
+  listUnfinished?(path: string): AsyncIterable<{ readonly path: string; readonly startedAt: Date; abort(): Promise<void> }>;
+}
+
+/** A part of a file, in bytes. */
+export interface ByteRange {
+  readonly offset?: number;
+  readonly length?: number;
+}
+
+/** What is known of a path. */
+export interface FileInfo {
+  readonly path: string;
+  /** 0 for a directory. */
+  readonly sizeBytes: number;
+  readonly modifiedAt: Date;
+  readonly isDirectory: boolean;
+}
+
+/** Which children a listing is to give. */
+export interface ListOptions {
+  /** Only names bytewise greater than this one; it need not exist. */
+  readonly startAfter?: string;
+  /** At most so many entries; a driver may give fewer and set `next`. */
+  readonly limit?: number;
+}
+
+/** A child of a directory. */
+export interface DirectoryEntry {
+  readonly name: string;
+  readonly isDirectory: boolean;
+}
+
+/** One page of a listing. */
+export interface ListPage {
+  readonly entries: readonly DirectoryEntry[];
+  /** Pass as `startAfter` for the next page; undefined when this was the last one. */
+  readonly next: string | undefined;
+}
+
+/** Who asks for a URL, and for what. */
+export interface RedirectRequest {
+  readonly method: "GET" | "HEAD";
+  /** The client's address, for middlewares that decide by it. */
+  readonly clientAddress?: string;
+}
+
+/**
+ * A file being written. Leaving it (`await using`) without `commit` keeps what was written of a `writer`, and discards a `create`.
+ * One call at a time; after `commit`, `cancel` or `close` every further call but disposal rejects.
+ */
+export interface FileWriter extends AsyncDisposable {
+  /** Bytes in the file: those found at opening and those accepted since. */
+  readonly sizeBytes: number;
+
+  /**
+   * Appends bytes. Await it before the next call: that is the back-pressure. The chunk may be reused when it resolves.
+   * @throws StorageFullError; what was written up to then is counted by `sizeBytes`.
+   */
+  write(chunk: Uint8Array): Promise<void>;
+
+  /** Makes the content final and durable, then closes. */
+  commit(): Promise<void>;
+
+  /** Discards everything, also what earlier sittings wrote, and closes. */
+  cancel(): Promise<void>;
+
+  /** Closes and keeps the bytes for a later `append`. Not a promise of durability: the bytes may be lost with the power. */
+  close(): Promise<void>;
+}
