@@ -1,0 +1,156 @@
+import { type ErrorCode, ERROR_CODES } from "../oci/errors.ts";
+import { hasNameForm, isName, parseName } from "../oci/name.ts";
+import { drainBody } from "./body.ts";
+import { type AppParts, type Peer, RequestContext } from "./context.ts";
+import { errorReply, requestFields } from "./errors.ts";
+import { type Match, matchPath } from "./match.ts";
+import { emptyReply, jsonReply, type Reply } from "./reply.ts";
+import { allowedMethods, findRoute, requiredAccess, type Route } from "./routes.ts";
+
+/**
+ * Serves one request, whatever it is: the pipeline of the registry, on one screen.
+ * Never rejects.
+ */
+export async function handleRequest(parts: AppParts, request: Request, peer: Peer): Promise<Response> {
+  const { path, queryText } = splitUrl(request.url);
+  const context = new RequestContext(parts, request, { peer, path, queryText });
+  const local = stripPrefix(path, parts.options.urls.prefix);
+  const match = local === undefined ? undefined : matchPath(local);
+  const label = match !== undefined && "resource" in match ? match.resource : undefined;
+  if (label !== undefined) parts.metrics?.begin(label);
+  const span = parts.tracing?.startRequest(request, path);
+  let reply: Reply;
+  try {
+    const unhealthy = parts.unhealthy();
+    if (unhealthy !== undefined) reply = refusal(context, "UNAVAILABLE", { detail: unhealthy, headers: { "Retry-After": "10" } });
+    else if (match === undefined) reply = unrouted(context);
+    else if ("redirectTo" in match) reply = redirection(context, parts.options.urls.prefix + match.redirectTo);
+    else reply = await (span === undefined ? routed(context, match) : span.run(() => routed(context, match)));
+  } catch (error) {
+    reply = errorReply(error, context);
+  }
+  if (reply.status >= 400 && request.body !== null) await drainBody(request);
+  finish(context, reply, label);
+  span?.end(reply.status);
+  return toResponse(context, reply, path);
+}
+
+async function routed(context: RequestContext, match: Match): Promise<Reply> {
+  const { parts, request } = context;
+  // Before anything else: the name goes into challenges and log lines. A name that no repository can have is an unknown resource.
+  if (match.name !== "" && !hasNameForm(match.name)) return refusal(context, "NAME_INVALID", { status: 404, detail: "the repository name has a form that no repository can have" });
+  const route = findRoute(match.resource, request.method);
+  await authorize(context, match, route);
+  if (match.name !== "") context.repository = parseName(match.name);
+  context.argument = match.argument;
+  if (route === undefined) return methodNotAllowed(context, match);
+  if (route.writes && parts.options.readOnly) return refusal(context, "UNSUPPORTED", { status: 405, message: "the registry is in read-only mode", headers: { Allow: "GET, HEAD" } });
+  applyNamespace(context);
+  return await route.handle(context);
+}
+
+async function authorize(context: RequestContext, match: Match, route: Route | undefined): Promise<void> {
+  const { access } = context.parts;
+  if (access === undefined) return;
+  const from = match.resource === "blob_upload" ? context.query.get("from") : null;
+  const required = route === undefined ? [] : requiredAccess(route.access, match.name, from !== null && isName(from) ? from : undefined);
+  context.grant = await access.authorize(context.credentials(), required);
+}
+
+function applyNamespace(context: RequestContext): void {
+  const { resolveNamespace } = context.parts;
+  if (resolveNamespace === undefined || context.repository === "" || !context.queryText.includes("ns=")) return;
+  const namespace = context.query.get("ns");
+  if (namespace === null || namespace === "") return;
+  context.repository = resolveNamespace(namespace, context.repository) ?? context.repository;
+}
+
+function unrouted(context: RequestContext): Reply {
+  if (context.path === "/") return emptyReply(200, { "Cache-Control": "no-cache" });
+  if (context.path.includes("//")) return redirection(context, context.path.replace(/\/{2,}/g, "/"));
+  return refusal(context, "UNSUPPORTED", { status: 404, message: "404 page not found", detail: "no such resource in the registry API" });
+}
+
+function redirection(context: RequestContext, target: string): Reply {
+  // A location that began with two slashes would name another host.
+  const location = encodeURI(target).replace(/^\/+/, "/");
+  return emptyReply(301, { Location: context.queryText === "" ? location : `${location}?${context.queryText}` });
+}
+
+function methodNotAllowed(context: RequestContext, match: Match): Reply {
+  const headers = { Allow: allowedMethods(match.resource) };
+  if (context.request.method === "OPTIONS") return emptyReply(200, headers);
+  return refusal(context, "UNSUPPORTED", { status: 405, message: "Method not allowed", headers });
+}
+
+function refusal(context: RequestContext, code: ErrorCode, options: { readonly status?: number; readonly message?: string; readonly detail?: unknown; readonly headers?: Record<string, string> }): Reply {
+  const entry = { code, message: options.message ?? ERROR_CODES[code].message, ...(options.detail === undefined ? {} : { detail: options.detail }) };
+  return jsonReply(options.status ?? ERROR_CODES[code].status, { errors: [entry] }, { headers: options.headers ?? {}, withBody: context.withBody });
+}
+
+function toResponse(context: RequestContext, reply: Reply, path: string): Response {
+  const headers = reply.headers;
+  if (path !== "/") headers["Docker-Distribution-Api-Version"] = "registry/2.0";
+  headers["X-Content-Type-Options"] = "nosniff";
+  headers["X-Request-Id"] = context.id;
+  for (const name in context.parts.options.headers) {
+    const own = headers[name];
+    const configured = context.parts.options.headers[name] ?? "";
+    headers[name] = own === undefined || own === configured ? configured : `${own}, ${configured}`;
+  }
+  return new Response(reply.body as BodyInit | null, { status: reply.status, headers });
+}
+
+function finish(context: RequestContext, reply: Reply, label: Match["resource"] | undefined): void {
+  const { parts, request } = context;
+  const durationMs = performance.now() - context.startedAt;
+  if (label !== undefined) {
+    parts.metrics?.end(label, request.method, { status: reply.status, durationSeconds: durationMs / 1000, requestBytes: Number(request.headers.get("content-length") ?? 0), responseBytes: reply.sizeBytes });
+  }
+  if (parts.log.isEnabled("info") && label !== undefined) {
+    parts.log.info(reply.status >= 400 ? "response completed with error" : "response completed", {
+      ...requestFields(context),
+      "http.response.status": reply.status,
+      "http.response.written": reply.sizeBytes,
+      "http.response.duration": `${durationMs.toFixed(3)}ms`,
+    });
+  }
+  parts.accessLog?.write({
+    clientAddress: context.peer.address,
+    method: request.method,
+    uri: context.queryText === "" ? context.path : `${context.path}?${context.queryText}`,
+    protocol: "HTTP/1.1",
+    status: reply.status,
+    bytes: reply.sizeBytes,
+    referer: request.headers.get("referer") ?? "",
+    userAgent: request.headers.get("user-agent") ?? "",
+    requestId: context.id,
+    user: context.grant.user,
+    repository: context.repository === "" ? undefined : context.repository,
+    durationMs,
+    startedAt: Date.now() - durationMs,
+  });
+}
+
+/** Splits an absolute URL of Bun's into its decoded path and its raw query, without building a URL object. */
+function splitUrl(url: string): { readonly path: string; readonly queryText: string } {
+  const start = url.indexOf("/", url.indexOf("://") + 3);
+  if (start < 0) return { path: "/", queryText: "" };
+  const question = url.indexOf("?", start);
+  const raw = question < 0 ? url.slice(start) : url.slice(start, question);
+  return { path: raw.includes("%") ? decode(raw) : raw, queryText: question < 0 ? "" : url.slice(question + 1) };
+}
+
+function decode(raw: string): string {
+  try {
+    return decodeURIComponent(raw);
+  } catch {
+    // Broken escapes name nothing: the raw text matches no route and no grammar.
+    return raw;
+  }
+}
+
+function stripPrefix(path: string, prefix: string): string | undefined {
+  if (prefix === "") return path;
+  return path.startsWith(`${prefix}/`) ? path.slice(prefix.length) : undefined;
+}
