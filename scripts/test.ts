@@ -1,0 +1,170 @@
+/*
+ * `npm test`: installs what the tests need (as root on Debian; elsewhere it says what is missing), builds the executable, checks
+ * the types, runs every suite in a process of its own, and ends with one line of totals. `npm test -- wire clients` runs only
+ * those suites. REGISTRY_TEST_SKIP=docker,podman names what this machine cannot have; nothing else is ever skipped for want of a
+ * service. Names are in test-packages.txt.
+ */
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+
+const ROOT = join(import.meta.dir, "..");
+/** Suites that are to run first, in this order; the others follow by name. A suite is a folder of `test/`, or one of these two. */
+const FIRST = ["unit", "whole", "contract", "config", "auth", "e2e", "wire", "differential", "clients"];
+const TEST_TIMEOUT_MS = 60_000;
+const SUITE_LIMIT_MS = 8 * 60_000;
+const TOTAL_LIMIT_MS = 27 * 60_000;
+
+interface Outcome {
+  passed: number;
+  skipped: number;
+  failures: string[];
+}
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const deadline = Date.now() + TOTAL_LIMIT_MS;
+  const suites = await findSuites(process.argv.slice(2));
+  if (!(await prepare())) {
+    console.log(summary({ passed: 0, skipped: 0, failures: ["the tests could not be started"] }));
+    return 1;
+  }
+
+  const total: Outcome = { passed: 0, skipped: 0, failures: [] };
+  for (const [name, files] of suites) {
+    const started = Date.now();
+    const outcome = await runSuite(files, Math.min(SUITE_LIMIT_MS, deadline - started));
+    console.log(`${name}: ${summary(outcome)} in ${((Date.now() - started) / 1000).toFixed(1)} s`);
+    total.passed += outcome.passed;
+    total.skipped += outcome.skipped;
+    total.failures.push(...outcome.failures.map((failure) => `${name}: ${failure}`));
+  }
+  for (const failure of total.failures) console.log(`FAILED ${failure}`);
+  if (total.passed + total.failures.length === 0) console.log("no test ran");
+  console.log(summary(total));
+  return total.failures.length > 0 || total.passed === 0 ? 1 : 0;
+}
+
+function summary(outcome: Outcome): string {
+  const skipped = outcome.skipped > 0 ? `, ${outcome.skipped} skipped` : "";
+  return `${outcome.passed} passed, ${outcome.failures.length} failed${skipped}`;
+}
+
+/** Test files by suite, in the order to run them. */
+async function findSuites(wanted: readonly string[]): Promise<Map<string, string[]>> {
+  const found = new Map<string, string[]>();
+  for await (const file of new Bun.Glob("{src,scripts,test}/**/*.test.{ts,tsx}").scan({ cwd: ROOT })) {
+    const name = suiteOf(file);
+    found.set(name, [...(found.get(name) ?? []), file].sort());
+  }
+  const unknown = wanted.find((name) => !found.has(name));
+  if (unknown !== undefined) throw new Error(`no suite "${unknown}"; there are ${[...found.keys()].sort().join(", ")}`);
+  const rank = (name: string): number => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
+  const names = [...found.keys()].filter((name) => wanted.length === 0 || wanted.includes(name));
+  names.sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+  return new Map(names.map((name) => [name, found.get(name) ?? []]));
+}
+
+function suiteOf(file: string): string {
+  const [top, folder, ...rest] = file.split("/");
+  if (top !== "test") return "unit";
+  return rest.length === 0 || folder === undefined ? "whole" : folder;
+}
+
+/** Brings the machine and the tree into the state that the suites expect. */
+async function prepare(): Promise<boolean> {
+  if (!(await haveCommands())) return false;
+  for (const command of [
+    ["bun", "scripts/build.ts"],
+    ["node_modules/.bin/tsc", "--noEmit"],
+  ]) {
+    const step = Bun.spawn(command, { cwd: ROOT, stdout: "inherit", stderr: "inherit" });
+    if ((await step.exited) !== 0) {
+      console.log(`${command.join(" ")} failed`);
+      return false;
+    }
+  }
+  return true;
+}
+
+async function haveCommands(): Promise<boolean> {
+  const skipped = (process.env["REGISTRY_TEST_SKIP"] ?? "").split(",").filter((name) => name !== "");
+  if (process.getuid?.() === 0 && (await Bun.file("/etc/debian_version").exists())) {
+    const install = Bun.spawn([join(ROOT, "scripts/install-test-packages.sh"), ...skipped], { stdout: "inherit", stderr: "inherit" });
+    if ((await install.exited) !== 0) console.log("scripts/install-test-packages.sh failed");
+  }
+  const missing = (await readPackages()).filter(({ name, command }) => !skipped.includes(name) && Bun.which(command) === null);
+  for (const { name, command, packages } of missing) {
+    console.log(`missing: ${command} (Debian: ${packages}). Install it, or leave its tests out with REGISTRY_TEST_SKIP=${name}`);
+  }
+  return missing.length === 0;
+}
+
+async function readPackages(): Promise<{ name: string; command: string; packages: string }[]> {
+  const lines = (await readFile(join(ROOT, "scripts/test-packages.txt"), "utf8")).split("\n");
+  return lines
+    .filter((line) => line !== "" && !line.startsWith("#"))
+    .map((line) => {
+      const [name = "", command = "", ...packages] = line.split(/\s+/);
+      return { name, command, packages: packages.join(" ") };
+    });
+}
+
+async function runSuite(files: readonly string[], limitMs: number): Promise<Outcome> {
+  if (limitMs <= 0) return { passed: 0, skipped: 0, failures: ["not run: the time for all suites was over"] };
+  const folder = await mkdtemp(join(tmpdir(), "registry-test-"));
+  const report = join(folder, "junit.xml");
+  try {
+    const child = Bun.spawn(
+      ["bun", "test", "--only-failures", `--timeout=${TEST_TIMEOUT_MS}`, "--reporter=junit", `--reporter-outfile=${report}`, ...files.map((file) => `./${file}`)],
+      // A group of its own, so that nothing that the suite started outlives a suite that must be stopped.
+      { cwd: ROOT, env: { ...process.env, REGISTRY_TEST_BINARY: join(ROOT, "dist/registry") }, stdout: "inherit", stderr: "inherit", detached: true },
+    );
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      process.kill(-child.pid, "SIGKILL");
+    }, limitMs);
+    const exitCode = await child.exited;
+    clearTimeout(timer);
+    const outcome = await readReport(report, files);
+    if (isLate) outcome.failures.push(`stopped after ${Math.round(limitMs / 1000)} s`);
+    else if (exitCode !== 0 && outcome.failures.length === 0) outcome.failures.push(`bun test ended with status ${exitCode}`);
+    return outcome;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Reads Bun's JUnit report. A file that ran no test counts as a failure: it is broken, or forgotten. */
+async function readReport(report: string, files: readonly string[]): Promise<Outcome> {
+  const outcome: Outcome = { passed: 0, skipped: 0, failures: [] };
+  const xml = (await Bun.file(report).exists()) ? await Bun.file(report).text() : "";
+  const seen = new Set<string>();
+  for (const [, attributes = "", end, body = ""] of xml.matchAll(/<testcase ([^>]*?)(\/>|>([\s\S]*?)<\/testcase>)/g)) {
+    const file = relative(ROOT, join(ROOT, attribute(attributes, "file")));
+    seen.add(file);
+    if (end === "/>") outcome.passed++;
+    else if (body.includes("<failure") || body.includes("<error")) outcome.failures.push(`${file}: ${testName(attributes)}`);
+    else if (body.includes("<skipped")) outcome.skipped++;
+    else outcome.passed++;
+  }
+  for (const file of files) if (!seen.has(file)) outcome.failures.push(`${file}: ran no test`);
+  return outcome;
+}
+
+function testName(attributes: string): string {
+  return [attribute(attributes, "classname"), attribute(attributes, "name")].filter((part) => part !== "").join(" > ");
+}
+
+function attribute(attributes: string, name: string): string {
+  const text = new RegExp(`(?:^| )${name}="([^"]*)"`).exec(attributes)?.[1] ?? "";
+  return text
+    .replace(/&#(\d+);/g, (_, code: string) => String.fromCodePoint(Number(code)))
+    .replaceAll("&lt;", "<")
+    .replaceAll("&gt;", ">")
+    .replaceAll("&quot;", '"')
+    .replaceAll("&apos;", "'")
+    .replaceAll("&amp;", "&");
+}
