@@ -98,7 +98,7 @@ function toResponse(context: RequestContext, reply: Reply, path: string): Respon
     const configured = context.parts.options.headers[name] ?? "";
     headers[name] = own === undefined || own === configured ? configured : `${own}, ${configured}`;
   }
-  return new Response(reply.body as BodyInit | null, { status: reply.status, headers });
+  return new Response(reply.body as ConstructorParameters<typeof Response>[0], { status: reply.status, headers });
 }
 
 function finish(context: RequestContext, reply: Reply, label: Match["resource"] | undefined): void {

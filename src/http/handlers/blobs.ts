@@ -49,7 +49,7 @@ async function sendBlob(context: RequestContext, method: "GET" | "HEAD"): Promis
   }
   const range = requestedRange(context, blob);
   if (range === "unsatisfiable") return rangeRefusal(context, blob.sizeBytes);
-  return await partReply(blob, headers, { range, method });
+  return await partReply(context, blob, { headers, range });
 }
 
 function requestedRange(context: RequestContext, blob: BlobContent): ResolvedRange | "unsatisfiable" | undefined {
@@ -65,26 +65,28 @@ function rangeRefusal(context: RequestContext, sizeBytes: number): Reply {
   return jsonReply(416, { errors: [entry] }, { headers: { "Content-Range": `bytes */${sizeBytes}` }, withBody: context.withBody });
 }
 
-async function partReply(blob: Exclude<BlobContent, { kind: "redirect" }>, headers: Record<string, string>, part: { readonly range: ResolvedRange | undefined; readonly method: "GET" | "HEAD" }): Promise<Reply> {
-  const { range, method } = part;
+async function partReply(context: RequestContext, blob: Exclude<BlobContent, { kind: "redirect" }>, part: { readonly headers: Record<string, string>; readonly range: ResolvedRange | undefined }): Promise<Reply> {
+  const { headers, range } = part;
   const offset = range?.start ?? 0;
   const length = range === undefined ? blob.sizeBytes : range.end - range.start + 1;
   headers["Content-Length"] = String(length);
   if (range !== undefined) headers["Content-Range"] = `bytes ${range.start}-${range.end}/${blob.sizeBytes}`;
   const status = range === undefined ? 200 : 206;
-  if (method === "HEAD" || length === 0) return { status, headers, body: null, sizeBytes: 0 };
-  return { status, headers, body: await blobBody(blob, headers, { offset, length }), sizeBytes: length };
+  if (!context.withBody || length === 0) return { status, headers, body: null, sizeBytes: 0 };
+  return { status, headers, body: await blobBody(context, blob, { headers, offset, length }), sizeBytes: length };
 }
 
-async function blobBody(blob: Exclude<BlobContent, { kind: "redirect" }>, headers: Record<string, string>, part: { readonly offset: number; readonly length: number }): Promise<ReplyBody> {
+async function blobBody(context: RequestContext, blob: Exclude<BlobContent, { kind: "redirect" }>, part: { readonly headers: Record<string, string>; readonly offset: number; readonly length: number }): Promise<ReplyBody> {
   const whole = part.length === blob.sizeBytes;
   switch (blob.kind) {
     case "bytes":
       return whole ? blob.bytes : blob.bytes.subarray(part.offset, part.offset + part.length);
     case "file":
       // Bun would add a file name of its own; layers are not for a browser to show.
-      headers["Content-Disposition"] = "attachment";
-      return whole ? Bun.file(blob.file) : Bun.file(blob.file).slice(part.offset, part.offset + part.length);
+      part.headers["Content-Disposition"] = "attachment";
+      if (!whole) return Bun.file(blob.file).slice(part.offset, part.offset + part.length);
+      // Bun answers the Range of a request by itself, also one that we decided to ignore; it leaves streams alone.
+      return context.request.headers.has("range") ? Bun.file(blob.file).stream() : Bun.file(blob.file);
     case "stream":
       return await blob.open(part.offset, part.length);
   }

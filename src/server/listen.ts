@@ -1,0 +1,164 @@
+import { chmodSync, lstatSync, unlinkSync } from "node:fs";
+import { createConnection } from "node:net";
+import type { Peer } from "../http/context.ts";
+
+/** Where to listen. */
+export type ListenAddress =
+  | { readonly net: "tcp"; /** Undefined: every address, IPv6 and IPv4. */ readonly hostname: string | undefined; readonly port: number }
+  | { readonly net: "unix"; readonly path: string; /** Permission bits of the socket file. */ readonly mode: number };
+
+/** What TLS needs, all of it in PEM text. */
+export interface TlsMaterial {
+  readonly certificate: string;
+  readonly key: string;
+  readonly clientCas: readonly string[];
+  /** Ask for a client certificate. */
+  readonly requestCertificate: boolean;
+  /** Refuse clients without an acceptable one. */
+  readonly rejectUnauthorized: boolean;
+  readonly minVersion: "TLSv1.2" | "TLSv1.3";
+  /** OpenSSL cipher list; undefined for the default. */
+  readonly ciphers: string | undefined;
+}
+
+/** How to listen. */
+export interface ListenOptions {
+  readonly address: ListenAddress;
+  readonly tls: TlsMaterial | undefined;
+  /** HTTP/2: by ALPN under TLS, by prior knowledge without. */
+  readonly http2: boolean;
+  /** How long a connection may be idle between requests; at most 255. */
+  readonly idleTimeoutSeconds: number;
+  readonly handle: (request: Request, peer: Peer) => Promise<Response>;
+  /** Answers what broke while an answer was being sent; the connection's last resort. */
+  readonly failed: (error: Error) => Response;
+}
+
+/** A listener that runs. */
+export interface Listener {
+  /** `127.0.0.1:5000`, `[::]:5000`, or the path of a socket. */
+  readonly address: string;
+  /** Requests being served. */
+  readonly pending: () => number;
+  /** Stops listening; `graceful` leaves the requests under way alone and resolves when the last is done. */
+  stop(graceful: boolean): Promise<void>;
+}
+
+/** The largest body is bounded by the store, not by the server. */
+const NO_BODY_LIMIT = Number.MAX_SAFE_INTEGER;
+const TLS_VERSIONS = { "TLSv1.2": 0x0303, "TLSv1.3": 0x0304 } as const;
+
+/**
+ * Reads `http.addr`: `:5000`, `127.0.0.1:5000`, `[::1]:5000`, `registry.internal:5000`, or nothing for any port on all addresses.
+ * @throws Error naming what was expected.
+ */
+export function parseAddress(text: string): Extract<ListenAddress, { net: "tcp" }> {
+  if (text === "") return { net: "tcp", hostname: undefined, port: 0 };
+  const match = /^(?:\[([0-9A-Fa-f:.%]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65535) throw new Error(`found ${JSON.stringify(text)}, expected host:port, :port or [ipv6]:port`);
+  const hostname = match[1] ?? match[2] ?? "";
+  return { net: "tcp", hostname: hostname === "" ? undefined : hostname, port };
+}
+
+/** Starts to listen. @throws Error that names the address when it cannot. */
+export async function listen(options: ListenOptions): Promise<Listener> {
+  const { address } = options;
+  if (address.net === "unix") {
+    await removeStaleSocket(address.path);
+    const server = serve(options, { unix: address.path });
+    chmodSync(address.path, address.mode);
+    return listenerOf(server, address.path);
+  }
+  const server = serveTcp(options, address);
+  return listenerOf(server, formatAddress(server.hostname ?? "", server.port ?? address.port));
+}
+
+function serveTcp(options: ListenOptions, address: Extract<ListenAddress, { net: "tcp" }>): Bun.Server<undefined> {
+  // A certificate is swapped by a second listener on the same port: Bun ignores new TLS material in `reload`.
+  const common = { port: address.port, reusePort: options.tls !== undefined };
+  if (address.hostname !== undefined) return serve(options, { ...common, hostname: address.hostname });
+  try {
+    return serve(options, { ...common, hostname: "::" });
+  } catch (error) {
+    if (isInUse(error)) throw error;
+    // No IPv6 on this machine.
+    return serve(options, { ...common, hostname: "0.0.0.0" });
+  }
+}
+
+type Place = { readonly unix: string } | { readonly hostname: string; readonly port: number; readonly reusePort: boolean };
+
+function serve(options: ListenOptions, place: Place): Bun.Server<undefined> {
+  const scheme = options.tls === undefined ? "http" : "https";
+  const base = {
+    development: false as const,
+    maxRequestBodySize: NO_BODY_LIMIT,
+    ...(options.tls === undefined ? {} : { tls: tlsOptions(options.tls) }),
+    error: options.failed,
+    fetch(request: Request, server: Bun.Server<undefined>): Promise<Response> {
+      // Bun's idle timeout ends steady but slow transfers; bodies have a watch of their own, and layers take as long as they take.
+      if (request.body !== null || request.method === "GET") server.timeout(request, 0);
+      return options.handle(request, { address: peerAddress(server.requestIP(request)), scheme });
+    },
+  };
+  try {
+    return "unix" in place ? Bun.serve({ ...base, unix: place.unix }) : Bun.serve({ ...base, ...place, idleTimeout: options.idleTimeoutSeconds, http2: options.http2 });
+  } catch (error) {
+    const where = "unix" in place ? place.unix : formatAddress(place.hostname, place.port);
+    throw new Error(`cannot listen on ${where}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+}
+
+function tlsOptions(tls: TlsMaterial): Bun.TLSOptions {
+  return {
+    cert: tls.certificate,
+    key: tls.key,
+    minVersion: TLS_VERSIONS[tls.minVersion],
+    ...(tls.clientCas.length === 0 ? {} : { ca: [...tls.clientCas] }),
+    ...(tls.requestCertificate ? { requestCert: true, rejectUnauthorized: tls.rejectUnauthorized } : {}),
+    ...(tls.ciphers === undefined ? {} : { ciphers: tls.ciphers }),
+  } as Bun.TLSOptions;
+}
+
+function listenerOf(server: Bun.Server<undefined>, address: string): Listener {
+  return {
+    address,
+    pending: () => server.pendingRequests,
+    stop: async (graceful) => await server.stop(!graceful),
+  };
+}
+
+function peerAddress(address: Bun.SocketAddress | null): string {
+  if (address === null || address.address === "") return "@";
+  return address.address.startsWith("::ffff:") ? address.address.slice(7) : address.address;
+}
+
+function formatAddress(hostname: string, port: number): string {
+  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
+}
+
+function isInUse(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && "code" in cause && (cause.code === "EADDRINUSE" || cause.code === "EACCES");
+}
+
+/** A socket file that nobody answers on is left over from a crash; anything else under that name is not ours to remove. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) throw new Error(`file ${path} exists and is not a socket`);
+  if (await answers(path)) throw new Error(`cannot listen on ${path}: another process listens there`);
+  unlinkSync(path);
+}
+
+async function answers(path: string): Promise<boolean> {
+  return await new Promise((resolve) => {
+    const socket = createConnection(path);
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
