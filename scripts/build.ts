@@ -87,8 +87,14 @@ async function bundle(output: { outfile: string; target?: Bun.Build.CompileTarge
       "process.env.NODE_ENV": JSON.stringify("production"),
       REGISTRY_BUILD_COMMIT: JSON.stringify(await commit()),
     },
-    // A server must not take settings from a file that lies in the folder it was started in.
-    compile: { ...output, autoloadDotenv: false, autoloadBunfig: false },
+    compile: {
+      ...output,
+      // Bun's 16 KiB would refuse bearer tokens that grant many scopes; Go's servers take 1 MiB.
+      execArgv: ["--max-http-header-size=131072"],
+      // A server must not take settings from a file that lies in the folder it was started in.
+      autoloadDotenv: false,
+      autoloadBunfig: false,
+    },
     throw: true,
   });
 }

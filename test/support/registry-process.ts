@@ -88,7 +88,7 @@ export function registryCommand(implementation: Implementation = defaultImplemen
     case "binary":
       return [process.env["REGISTRY_TEST_BINARY"] ?? join(ROOT, "dist/registry")];
     case "source":
-      return [process.execPath, join(ROOT, "src/main.ts")];
+      return [process.execPath, "--max-http-header-size=131072", join(ROOT, "src/main.ts")];
     case "distribution":
       return ["docker-registry"];
   }
