@@ -1,0 +1,284 @@
+import { describe, expect, test } from "bun:test";
+import { type Clock, SYSTEM_CLOCK } from "../../lib/clock.ts";
+import { type Digest, digestOf } from "../../oci/digest.ts";
+import { MEDIA_TYPES } from "../../oci/media-types.ts";
+import { parseName, parseTag, type RepositoryName } from "../../oci/name.ts";
+import type { StorageDriver } from "../../storage/driver.ts";
+import { openInMemoryDriver } from "../../storage/inmemory/driver.ts";
+import { SILENT_LOGGER } from "../../telemetry/log.ts";
+import { blobData, layerLink, revisionLink, tagCurrentLink, tagIndexLink } from "../layout.ts";
+import { collectGarbage, CollectionDoubtError, CollectorBusyError, type CollectOptions } from "./collector.ts";
+import { CollectorGate } from "./gate.ts";
+import { writePresence, writeState } from "./state.ts";
+
+const NAME = parseName("a/b");
+const DEFAULTS: CollectOptions = { dryRun: false, untaggedAgeMs: () => undefined, keepGoing: false, graceMs: 0, pollMs: 0, clock: SYSTEM_CLOCK, log: SILENT_LOGGER };
+
+/** A store filled the way a registry fills it. */
+class Store {
+  readonly driver: StorageDriver = openInMemoryDriver();
+
+  async blob(text: string, name: RepositoryName = NAME): Promise<Digest> {
+    const digest = digestOf(text);
+    await this.driver.putContent(blobData(digest), text);
+    await this.driver.putContent(layerLink(name, digest), digest);
+    return digest;
+  }
+
+  async manifest(value: object, options: { readonly name?: RepositoryName; readonly tag?: string } = {}): Promise<Digest> {
+    const name = options.name ?? NAME;
+    const text = JSON.stringify({ schemaVersion: 2, ...value });
+    const digest = digestOf(text);
+    await this.driver.putContent(blobData(digest), text);
+    await this.driver.putContent(revisionLink(name, digest), digest);
+    if (options.tag !== undefined) await this.tag(options.tag, digest, name);
+    return digest;
+  }
+
+  async tag(text: string, digest: Digest, name: RepositoryName = NAME): Promise<void> {
+    await this.driver.putContent(tagIndexLink(name, parseTag(text), digest), digest);
+    await this.driver.putContent(tagCurrentLink(name, parseTag(text)), digest);
+  }
+
+  async image(seed: string, options: { readonly name?: RepositoryName; readonly tag?: string; readonly subject?: Digest } = {}): Promise<{ readonly digest: Digest; readonly blobs: readonly Digest[] }> {
+    const blobs = [await this.blob(`config ${seed}`, options.name), await this.blob(`layer ${seed}`, options.name)];
+    const [config, layer] = blobs.map((digest) => ({ mediaType: MEDIA_TYPES.octetStream, digest, size: 1 }));
+    const subject = options.subject === undefined ? {} : { subject: { mediaType: MEDIA_TYPES.ociManifest, digest: options.subject, size: 1 } };
+    return { digest: await this.manifest({ mediaType: MEDIA_TYPES.ociManifest, config, layers: [layer], ...subject }, options), blobs };
+  }
+
+  async index(children: readonly Digest[], tag?: string): Promise<Digest> {
+    const manifests = children.map((digest) => ({ mediaType: MEDIA_TYPES.ociManifest, digest, size: 1 }));
+    return await this.manifest({ mediaType: MEDIA_TYPES.ociIndex, manifests }, tag === undefined ? {} : { tag });
+  }
+
+  async has(digest: Digest): Promise<boolean> {
+    return await this.driver.stat(blobData(digest)).then(() => true, () => false);
+  }
+
+  async holds(digest: Digest, name: RepositoryName = NAME): Promise<boolean> {
+    return await this.driver.stat(revisionLink(name, digest)).then(() => true, () => false);
+  }
+
+  async collect(options: Partial<CollectOptions> & { readonly deleteUntagged?: boolean } = {}): ReturnType<typeof collectGarbage> {
+    return await collectGarbage(this.driver, { ...DEFAULTS, ...options, untaggedAgeMs: () => (options.deleteUntagged === true ? (options.graceMs ?? 0) : undefined) });
+  }
+
+  gate(): CollectorGate {
+    return new CollectorGate(this.driver, { clock: SYSTEM_CLOCK, pollMs: 0 });
+  }
+}
+
+describe("collectGarbage", () => {
+  test("leaves a store without garbage as it is", async () => {
+    const store = new Store();
+    const image = await store.image("1", { tag: "t" });
+    expect(await store.collect({ deleteUntagged: true })).toMatchObject({ markedBlobs: 3, eligibleBlobs: 0, eligibleManifests: 0, deletedBlobs: 0 });
+    for (const digest of [image.digest, ...image.blobs]) expect(await store.has(digest)).toBe(true);
+  });
+
+  test("deletes what no manifest needs, and its links; a dry run does not", async () => {
+    const store = new Store();
+    await store.image("1");
+    const orphan = await store.blob("orphan");
+    expect(await store.collect({ dryRun: true })).toMatchObject({ eligibleBlobs: 1, deletedBlobs: 0 });
+    expect(await store.has(orphan)).toBe(true);
+    expect(await store.collect()).toMatchObject({ eligibleBlobs: 1, deletedBlobs: 1, deletedLinks: 1, freedBytes: 6 });
+    expect(await store.has(orphan)).toBe(false);
+    expect(await store.driver.stat(layerLink(NAME, orphan)).then(() => true, () => false)).toBe(false);
+  });
+
+  test("keeps untagged manifests unless asked, and then deletes them with what only they need", async () => {
+    const store = new Store();
+    const kept = await store.image("kept", { tag: "t" });
+    const untagged = await store.image("untagged");
+    await store.collect();
+    expect(await store.holds(untagged.digest)).toBe(true);
+    expect(await store.collect({ deleteUntagged: true })).toMatchObject({ deletedManifests: 1, deletedBlobs: 3 });
+    expect(await store.holds(untagged.digest)).toBe(false);
+    for (const digest of [kept.digest, ...kept.blobs]) expect(await store.has(digest)).toBe(true);
+  });
+
+  test("never takes the children of a tagged index, at any depth", async () => {
+    const store = new Store();
+    const [one, two] = [await store.image("1"), await store.image("2")];
+    const inner = await store.index([one.digest, two.digest]);
+    await store.index([inner], "multi");
+    expect(await store.collect({ deleteUntagged: true })).toMatchObject({ deletedManifests: 0, deletedBlobs: 0 });
+  });
+
+  test("takes an untagged index with its children, but not a tagged child", async () => {
+    const store = new Store();
+    const [one, two] = [await store.image("1", { tag: "t" }), await store.image("2")];
+    await store.index([one.digest, two.digest]);
+    expect(await store.collect({ deleteUntagged: true })).toMatchObject({ deletedManifests: 2 });
+    expect(await store.holds(one.digest)).toBe(true);
+    expect(await store.holds(two.digest)).toBe(false);
+  });
+
+  test("tolerates an index whose child was deleted", async () => {
+    const store = new Store();
+    const one = await store.image("1");
+    await store.index([one.digest, digestOf("deleted")], "t");
+    expect(await store.collect({ deleteUntagged: true })).toMatchObject({ deletedManifests: 0 });
+  });
+
+  test("keeps the referrers of kept subjects, and theirs, and lets those of deleted ones go", async () => {
+    const store = new Store();
+    const image = await store.image("1", { tag: "t" });
+    const sbom = await store.image("sbom", { subject: image.digest });
+    const signature = await store.image("signature", { subject: sbom.digest });
+    const gone = await store.image("gone");
+    const orphan = await store.image("orphan", { subject: gone.digest });
+    await store.collect({ deleteUntagged: true });
+    for (const kept of [image, sbom, signature]) for (const digest of [kept.digest, ...kept.blobs]) expect(await store.has(digest)).toBe(true);
+    for (const dead of [gone, orphan]) expect(await store.holds(dead.digest)).toBe(false);
+  });
+
+  test("keeps what schema 1 manifests of old stores need", async () => {
+    const store = new Store();
+    const layer = await store.blob("old layer");
+    await store.manifest({ schemaVersion: 1, name: "a/b", fsLayers: [{ blobSum: layer }], signatures: [] }, { tag: "old" });
+    await store.collect({ deleteUntagged: true });
+    expect(await store.has(layer)).toBe(true);
+  });
+
+  test("does not touch what is younger than the grace", async () => {
+    const store = new Store();
+    const young = await store.blob("young");
+    const untagged = await store.image("young untagged");
+    await store.collect({ deleteUntagged: true, graceMs: 60_000 });
+    expect(await store.has(young)).toBe(true);
+    expect(await store.holds(untagged.digest)).toBe(true);
+  });
+});
+
+describe("a doubt stops deletion", () => {
+  const doubts: [string, (store: Store) => Promise<void>][] = [
+    ["an empty revision link", async (store) => await store.driver.putContent(revisionLink(NAME, digestOf("x")), "")],
+    ["a tag link that holds no digest", async (store) => await store.driver.putContent(tagCurrentLink(NAME, parseTag("broken")), "garbage\n")],
+    ["a manifest that does not hash", async (store) => {
+      const image = await store.image("changed", { tag: "changed" });
+      await store.driver.putContent(blobData(image.digest), "{}");
+    }],
+    ["a manifest of an unknown type", async (store) => void (await store.manifest({ mediaType: "application/vnd.future+json" }, { tag: "future" }))],
+  ];
+  for (const [what, make] of doubts) {
+    test(what, async () => {
+      const store = new Store();
+      const linked = await store.blob("linked in the repository in doubt");
+      const elsewhere = await store.blob("orphan elsewhere", parseName("other"));
+      await make(store);
+      await expect(store.collect()).rejects.toBeInstanceOf(CollectionDoubtError);
+      expect(await store.has(elsewhere)).toBe(true);
+      const result = await store.collect({ keepGoing: true });
+      expect(result.doubts.length).toBe(1);
+      expect(await store.has(linked)).toBe(true);
+      expect(await store.has(elsewhere)).toBe(false);
+    });
+  }
+
+  test("a listing that fails ends the run", async () => {
+    const store = new Store();
+    const orphan = await store.blob("orphan");
+    const broken: StorageDriver = Object.create(store.driver, { list: { value: async () => Promise.reject(new Error("the bucket is on fire")) } });
+    await expect(collectGarbage(broken, { ...DEFAULTS, keepGoing: true })).rejects.toThrow("on fire");
+    expect(await store.has(orphan)).toBe(true);
+  });
+});
+
+/** A clock on which something happens when the run waits. */
+function clockThat(onSleep: (ms: number) => Promise<void>): Clock {
+  return { now: () => Date.now(), sleep: async (ms) => await onSleep(ms) };
+}
+
+describe("interleavings", () => {
+  test("a manifest pushed in the grace keeps its blobs: the second walk finds it", async () => {
+    const store = new Store();
+    await writePresence(store.driver, "server");
+    const orphan = await store.blob("config late");
+    let pushed = false;
+    const clock = clockThat(async (ms) => {
+      if (ms < 1000 || pushed) return;
+      pushed = true;
+      await store.manifest({ mediaType: MEDIA_TYPES.ociManifest, config: { mediaType: "x/y", digest: orphan, size: 1 }, layers: [] }, { tag: "late" });
+    });
+    await Bun.sleep(20);
+    const result = await store.collect({ clock, graceMs: 5 }).then(async () => await store.collect({ clock: clockThat(async () => undefined), graceMs: 0 }));
+    expect(result.deletedBlobs).toBe(0);
+    expect(await store.has(orphan)).toBe(true);
+  });
+
+  test("a HEAD between condemnation and claim rescues", async () => {
+    const store = new Store();
+    await writePresence(store.driver, "server");
+    const orphan = await store.blob("wanted");
+    const gate = store.gate();
+    await Bun.sleep(20);
+    let answer: boolean | undefined;
+    const clock = clockThat(async (ms) => {
+      if (ms >= 4) answer = await gate.keep("blob", orphan);
+    });
+    expect(await store.collect({ clock, graceMs: 10 })).toMatchObject({ deletedBlobs: 0, rescued: 1 });
+    expect(answer).toBe(true);
+    expect(await store.has(orphan)).toBe(true);
+  });
+
+  test("a HEAD after the claim is told that it is not there, and an upload waits for the end", async () => {
+    const store = new Store();
+    const orphan = await store.blob("going");
+    const gate = store.gate();
+    let told: boolean | undefined;
+    let waited: Promise<void> | undefined;
+    let waiting = true;
+    const deleting: StorageDriver = Object.create(store.driver, {
+      delete: {
+        value: async (path: string) => {
+          if (path.includes("/blobs/")) {
+            told = await gate.keep("blob", orphan);
+            waited = gate.keepOrWait(orphan).then(() => void (waiting = false));
+            await Bun.sleep(120);
+            expect(waiting).toBe(true);
+          }
+          await store.driver.delete(path);
+        },
+      },
+    });
+    await collectGarbage(deleting, DEFAULTS);
+    await waited;
+    expect(told).toBe(false);
+    expect(await store.has(orphan)).toBe(false);
+  });
+
+  test("a manifest rescued before its claim spares everything that it needs", async () => {
+    const store = new Store();
+    await writePresence(store.driver, "server");
+    const untagged = await store.image("rescued");
+    const gate = store.gate();
+    await Bun.sleep(20);
+    const clock = clockThat(async (ms) => {
+      if (ms >= 4) await gate.keep("revision", untagged.digest);
+    });
+    expect(await store.collect({ clock, graceMs: 10, deleteUntagged: true })).toMatchObject({ deletedBlobs: 0, deletedManifests: 0 });
+    expect(await store.holds(untagged.digest)).toBe(true);
+    for (const digest of [untagged.digest, ...untagged.blobs]) expect(await store.has(digest)).toBe(true);
+  });
+
+  test("a second collector leaves, and one that died is not heeded", async () => {
+    const store = new Store();
+    const orphan = await store.blob("orphan");
+    const state = { run: "other", condemned: 0, claimed: 0, swept: 0 };
+    await writeState(store.driver, { ...state, heartbeatAt: Date.now() });
+    await expect(store.collect()).rejects.toBeInstanceOf(CollectorBusyError);
+    await writeState(store.driver, { ...state, heartbeatAt: Date.now() - 61_000 });
+    expect(await store.collect()).toMatchObject({ deletedBlobs: 1 });
+    expect(await store.has(orphan)).toBe(false);
+  });
+
+  test("a gate that nobody needs costs no look at the store", async () => {
+    const store = new Store();
+    const gate = new CollectorGate(store.driver, { clock: SYSTEM_CLOCK, pollMs: 1000 });
+    expect(await gate.keep("blob", digestOf("x"))).toBe(true);
+    expect(gate.isIdle).toBe(true);
+  });
+});

@@ -1,0 +1,96 @@
+import { isDigest } from "../../oci/digest.ts";
+import type { RepositoryName } from "../../oci/name.ts";
+import type { StorageDriver } from "../../storage/driver.ts";
+import { PathNotFoundError } from "../../storage/errors.ts";
+import type { Logger } from "../../telemetry/log.ts";
+import { repositoryNames, tagsOf } from "../gc/inventory.ts";
+import { readLink, statOrUndefined } from "../gc/mark.ts";
+import { tagCurrentLink, tagFolder } from "../layout.ts";
+import { readPullTimes } from "./pull-times.ts";
+import { decideTags, type RetentionRule, rulesFor, type TagDecision, type TagFacts } from "./rules.ts";
+
+/** How to apply rules. */
+export interface RetentionOptions {
+  readonly rules: readonly RetentionRule[];
+  readonly dryRun: boolean;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+  readonly log: Logger;
+  readonly signal?: AbortSignal;
+  /** Told of every decision on a tag. */
+  readonly onDecision?: (name: RepositoryName, decision: TagDecision) => void;
+}
+
+/** What retention came to. */
+export interface RetentionResult {
+  readonly repositories: number;
+  readonly keptTags: number;
+  readonly deletedTags: number;
+}
+
+/**
+ * Deletes the tags that no rule keeps. Manifests and bytes that lose their last tag are the collector's, see {@link untaggedAge}.
+ * Rejects, having deleted nothing of that repository, when a tag of it cannot be read or understood.
+ */
+export async function applyRetention(driver: StorageDriver, options: RetentionOptions): Promise<RetentionResult> {
+  const result = { repositories: 0, keptTags: 0, deletedTags: 0 };
+  for await (const name of repositoryNames(driver)) {
+    options.signal?.throwIfAborted();
+    const rules = rulesFor(options.rules, name);
+    if (rules.length === 0) continue;
+    result.repositories++;
+    for (const decision of decideTags(rules, await tagFacts(driver, name), options.now)) {
+      options.onDecision?.(name, decision);
+      if (decision.keep) result.keptTags++;
+      else if (await deleteTag(driver, name, { decision, options })) result.deletedTags++;
+    }
+  }
+  return result;
+}
+
+async function tagFacts(driver: StorageDriver, name: RepositoryName): Promise<TagFacts[]> {
+  const pulls = await readPullTimes(driver, name);
+  const facts: TagFacts[] = [];
+  for (const tag of await tagsOf(driver, name)) {
+    const path = tagCurrentLink(name, tag);
+    const digest = await readLink(driver, path);
+    if (digest === undefined) continue;
+    if (!isDigest(digest)) throw new Error(`${path}: the link does not hold a digest; 'registry verify --repair' may mend it`);
+    const info = await statOrUndefined(driver, path);
+    if (info === undefined) continue;
+    const pulled = Math.max(pulls.get(tag) ?? 0, pulls.get(digest) ?? 0);
+    facts.push({ tag, digest, pushedAt: info.modifiedAt.getTime(), pulledAt: pulled === 0 ? undefined : pulled });
+  }
+  return facts;
+}
+
+async function deleteTag(driver: StorageDriver, name: RepositoryName, what: { readonly decision: TagDecision; readonly options: RetentionOptions }): Promise<boolean> {
+  const { tag } = what.decision.tag;
+  if (what.options.dryRun) return true;
+  // Looked at again, as late as can be: a push may have moved the tag since.
+  if (await wasMoved(driver, name, what.decision.tag)) return false;
+  what.options.log.info("retention deletes tag", { repository: name, tag, digest: what.decision.tag.digest });
+  return await deleteIfThere(driver, tagFolder(name, tag));
+}
+
+async function wasMoved(driver: StorageDriver, name: RepositoryName, facts: TagFacts): Promise<boolean> {
+  const path = tagCurrentLink(name, facts.tag);
+  const info = await statOrUndefined(driver, path);
+  return info === undefined || info.modifiedAt.getTime() !== facts.pushedAt || (await readLink(driver, path)) !== facts.digest;
+}
+
+/** How old a repository's untagged manifests must be to be collected, by the rules; undefined where they stay. */
+export function untaggedAge(rules: readonly RetentionRule[], name: RepositoryName): number | undefined {
+  const ages = rulesFor(rules, name).map((rule) => rule.untaggedafter).filter((age): age is number => age !== undefined);
+  return ages.length === 0 ? undefined : Math.min(...ages);
+}
+
+async function deleteIfThere(driver: StorageDriver, path: string): Promise<boolean> {
+  try {
+    await driver.delete(path);
+    return true;
+  } catch (error) {
+    if (error instanceof PathNotFoundError) return false;
+    throw error;
+  }
+}
