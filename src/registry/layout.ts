@@ -12,7 +12,9 @@ import type { RepositoryName, Tag } from "../oci/name.ts";
  *       │   ├── revisions/<alg>/<hex>/link                the repository has this manifest
  *       │   ├── tags/<tag>/current/link                   what the tag points to
  *       │   └── tags/<tag>/index/<alg>/<hex>/link         what it has ever pointed to
- *       ├── _referrers/<alg>/<hex>/<alg>/<hex>/link       ours: subject, then the manifest that refers to it (derivable)
+ *       ├── _referrers                                    ours, derivable from the manifests
+ *       │   ├── indexed                                   the manifests that were there before us are in the index
+ *       │   └── <alg>/<hex>/<alg>/<hex>/link              subject, then the manifest that refers to it
  *       └── _uploads/<id>
  *           ├── startedat                                 RFC 3339, UTC, whole seconds
  *           └── data                                      the bytes so far
@@ -99,6 +101,11 @@ export function tagIndexLink(name: RepositoryName, tag: Tag, digest: Digest): st
 /** The folder of a repository's referrer index: `<alg>/<hex of the subject>` below it. */
 export function referrersFolder(name: RepositoryName): string {
   return `${REPOSITORIES}/${name}/_referrers`;
+}
+
+/** The empty file that says that every manifest of a repository was looked at for the referrer index. */
+export function referrersIndexed(name: RepositoryName): string {
+  return `${REPOSITORIES}/${name}/_referrers/indexed`;
 }
 
 /** The folder of the links to the manifests that refer to a subject: `<alg>/<hex>/link` below it. */

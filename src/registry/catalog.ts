@@ -1,0 +1,120 @@
+import { yieldToEventLoop } from "../lib/concurrently.ts";
+import { isName, MAX_NAME_LENGTH, type RepositoryName } from "../oci/name.ts";
+import type { DirectoryEntry, ListPage, StorageDriver } from "../storage/driver.ts";
+import { PathNotFoundError } from "../storage/errors.ts";
+import { REPOSITORIES } from "./layout.ts";
+import { childPagesIfAny } from "./list-children.ts";
+import type { Catalog, Page, PageRequest } from "./registry.ts";
+
+/** The folder that makes a folder a repository. */
+const MARKER = "_manifests";
+/** Names that may stand in a path of the store; what a client sends as `last` may be anything. */
+const FOLDER_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+const FOLDERS_PER_TURN = 256;
+
+/**
+ * The list of repositories, found by walking their folders in order. A page costs what lies between its first and its last entry,
+ * however many repositories there are.
+ */
+export class RepositoryCatalog implements Catalog {
+  readonly #driver: StorageDriver;
+
+  constructor(driver: StorageDriver) {
+    this.#driver = driver;
+  }
+
+  async list(page: PageRequest): Promise<Page<RepositoryName>> {
+    const walk = new CatalogWalk(this.#driver, page.limit);
+    const last = page.last === undefined || page.last === "" ? [] : page.last.split("/");
+    if (page.limit !== 0) await walk.visitBelow("", last);
+    return { items: walk.items, more: walk.more };
+  }
+}
+
+/** One walk, until its page is full. Its methods say whether to go on. */
+class CatalogWalk {
+  readonly items: RepositoryName[] = [];
+  /** Whether there is a repository after the last item. */
+  more = false;
+  readonly #driver: StorageDriver;
+  readonly #limit: number | undefined;
+  #visited = 0;
+
+  constructor(driver: StorageDriver, limit: number | undefined) {
+    this.#driver = driver;
+    this.#limit = limit;
+  }
+
+  /**
+   * Visits what lies below a folder and comes after a position in it. What lies below the position itself comes after it too.
+   * @param after The components of the position; none for all.
+   */
+  async visitBelow(folder: string, after: readonly string[]): Promise<boolean> {
+    const [first, ...rest] = after;
+    if (first !== undefined && FOLDER_NAME.test(first)) {
+      const position = join(folder, first);
+      if (position.length <= MAX_NAME_LENGTH && !(await this.visitBelow(position, rest))) return false;
+    }
+    return await this.#visitChildren(folder, first);
+  }
+
+  async #visitChildren(folder: string, startAfter: string | undefined): Promise<boolean> {
+    for await (const entries of childPagesIfAny(this.#driver, pathOf(folder), { startAfter })) {
+      if (!(await this.#visitEach(folder, entries))) return false;
+    }
+    return true;
+  }
+
+  async #visitEach(folder: string, entries: readonly DirectoryEntry[]): Promise<boolean> {
+    for (const entry of entries) {
+      if (entry.isDirectory && !entry.name.startsWith("_") && !(await this.#visit(join(folder, entry.name)))) return false;
+    }
+    return true;
+  }
+
+  async #visit(folder: string): Promise<boolean> {
+    if (folder.length > MAX_NAME_LENGTH) return true;
+    if (++this.#visited % FOLDERS_PER_TURN === 0) await yieldToEventLoop();
+    const page = await this.#firstPage(folder);
+    if (page === undefined) return true;
+    if ((await this.#isRepository(folder, page)) && !this.#add(folder)) return false;
+    if (!(await this.#visitEach(folder, page.entries))) return false;
+    return page.next === undefined || (await this.#visitChildren(folder, page.next));
+  }
+
+  /** Most repositories have no others below: one listing tells all of them. */
+  async #firstPage(folder: string): Promise<ListPage | undefined> {
+    try {
+      return await this.#driver.list(pathOf(folder), { limit: 100 });
+    } catch (error) {
+      if (error instanceof PathNotFoundError) return undefined;
+      throw error;
+    }
+  }
+
+  async #isRepository(folder: string, page: ListPage): Promise<boolean> {
+    if (page.entries.some((entry) => entry.name === MARKER && entry.isDirectory)) return true;
+    const last = page.entries.at(-1);
+    if (page.next === undefined || (last !== undefined && last.name > MARKER)) return false;
+    const { entries } = await this.#driver.list(pathOf(folder), { startAfter: MARKER.slice(0, -1), limit: 1 });
+    return entries[0]?.name === MARKER && entries[0].isDirectory;
+  }
+
+  #add(name: string): boolean {
+    if (!isName(name)) return true;
+    if (this.items.length === this.#limit) {
+      this.more = true;
+      return false;
+    }
+    this.items.push(name);
+    return true;
+  }
+}
+
+function join(folder: string, name: string): string {
+  return folder === "" ? name : `${folder}/${name}`;
+}
+
+function pathOf(folder: string): string {
+  return folder === "" ? REPOSITORIES : `${REPOSITORIES}/${folder}`;
+}

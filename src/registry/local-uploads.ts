@@ -1,0 +1,217 @@
+import type { Clock } from "../lib/clock.ts";
+import { waitForAll } from "../lib/concurrently.ts";
+import { algorithmOf, type Digest, type DigestAlgorithm, digestOf } from "../oci/digest.ts";
+import { RegistryError } from "../oci/errors.ts";
+import type { RepositoryName } from "../oci/name.ts";
+import type { StorageDriver } from "../storage/driver.ts";
+import { WriterBusyError } from "../storage/errors.ts";
+import type { Logger } from "../telemetry/log.ts";
+import type { BlobLinks } from "./blob-links.ts";
+import type { BlobStore } from "./blob-store.ts";
+import { KeptHashes } from "./kept-hashes.ts";
+import { blobData, uploadData } from "./layout.ts";
+import type { AppendOptions, BlobInfo, ByteSource, UploadInfo, Uploads } from "./registry.ts";
+import { withStorageErrors } from "./storage-errors.ts";
+import { type BodyHead, headBytes, readHead, UploadBody } from "./upload-body.ts";
+import { UploadFolders, type UploadKey } from "./upload-folder.ts";
+import { UploadHasher } from "./upload-hash.ts";
+import { UploadHolds } from "./upload-hold.ts";
+import { landBody, SharedBuffers } from "./upload-landing.ts";
+import { type SessionParts, UploadSession } from "./upload-session.ts";
+
+/** What uploads are made of. */
+export interface LocalUploadsParts {
+  readonly driver: StorageDriver;
+  readonly store: BlobStore;
+  readonly links: BlobLinks;
+  readonly log: Logger;
+  readonly clock: Clock;
+  /** How many threads hash large uploads. */
+  readonly hashThreads: number;
+}
+
+/** Blobs on their way into the store. */
+export class LocalUploads implements Uploads, AsyncDisposable {
+  readonly #log: Logger;
+  readonly #store: BlobStore;
+  readonly #links: BlobLinks;
+  readonly #holds: UploadHolds;
+  readonly #session: SessionParts;
+
+  constructor(parts: LocalUploadsParts) {
+    this.#log = parts.log;
+    this.#store = parts.store;
+    this.#links = parts.links;
+    this.#holds = new UploadHolds(parts.clock);
+    this.#session = {
+      driver: parts.driver,
+      folders: new UploadFolders(parts.driver, parts.clock),
+      store: parts.store,
+      hasher: new UploadHasher(parts.log, parts.hashThreads),
+      kept: new KeptHashes(parts.clock),
+      buffers: new SharedBuffers(),
+    };
+  }
+
+  async start(name: RepositoryName, options: { readonly algorithm?: DigestAlgorithm } = {}): Promise<UploadInfo> {
+    const { folders, hasher, kept } = this.#session;
+    const id = Bun.randomUUIDv7();
+    const startedAt = await withStorageErrors(() => folders.create({ name, id }));
+    if (options.algorithm !== undefined) kept.keep(id, { hash: hasher.begin(options.algorithm), modifiedAtMs: undefined });
+    return { id, sizeBytes: 0, startedAt };
+  }
+
+  async status(name: RepositoryName, id: string): Promise<UploadInfo> {
+    const { folders } = this.#session;
+    const startedAt = await folders.startedAt({ name, id });
+    const heldSize = this.#holds.find(holdKey({ name, id }))?.sizeBytes;
+    if (heldSize !== undefined) return { id, sizeBytes: heldSize, startedAt };
+    using hold = await this.#holds.take(holdKey({ name, id }));
+    try {
+      const sizeBytes = await folders.storedSize({ name, id });
+      hold.observe(() => sizeBytes);
+      return { id, sizeBytes, startedAt };
+    } catch (error) {
+      if (!(error instanceof WriterBusyError)) throw error;
+      throw new RegistryError("UNAVAILABLE", { detail: "another instance writes to this upload", headers: { "retry-after": "1" }, cause: error });
+    }
+  }
+
+  async append(name: RepositoryName, id: string, body: ByteSource, options: AppendOptions): Promise<UploadInfo> {
+    const key = { name, id };
+    using hold = await this.#holds.take(holdKey(key), { signal: options.signal });
+    return await withStorageErrors(async () => {
+      const startedAt = await this.#session.folders.startedAt(key);
+      await using session = await UploadSession.open(this.#session, key, { hold, algorithm: "sha256" });
+      session.checkOffset(options.offset);
+      await session.append(body, options);
+      const { sizeBytes } = session;
+      await session.suspend();
+      return { id, sizeBytes, startedAt };
+    });
+  }
+
+  async finish(name: RepositoryName, id: string, body: ByteSource | undefined, options: AppendOptions & { readonly digest: Digest }): Promise<BlobInfo> {
+    const key = { name, id };
+    using hold = await this.#holds.take(holdKey(key), { signal: options.signal });
+    return await withStorageErrors(async () => {
+      await this.#session.folders.startedAt(key);
+      await using session = await UploadSession.open(this.#session, key, { hold, algorithm: algorithmOf(options.digest) });
+      session.checkOffset(options.offset);
+      if (body !== undefined) await session.append(body, options);
+      const { sizeBytes } = session;
+      if (!(await session.proves(options.digest))) {
+        await session.discard();
+        throw digestMismatch(options.digest);
+      }
+      await this.#settle(session, key, { digest: options.digest, sizeBytes });
+      return { digest: options.digest, sizeBytes };
+    });
+  }
+
+  async cancel(name: RepositoryName, id: string): Promise<void> {
+    const key = { name, id };
+    await this.#session.folders.startedAt(key);
+    using _hold = await this.#holds.take(holdKey(key), { evict: true });
+    this.#session.kept.drop(id);
+    await this.#session.folders.discard(key);
+  }
+
+  async put(name: RepositoryName, source: ByteSource, digest: Digest): Promise<BlobInfo> {
+    const body = new UploadBody(source);
+    try {
+      return await withStorageErrors(async () => {
+        const head = await readHead(body);
+        if (head.failure !== undefined) throw head.failure;
+        const sizeBytes = head.goesOn ? await this.#putLarge(name, digest, { head, body }) : await this.#putSmall(name, digest, headBytes(head));
+        return { digest, sizeBytes };
+      });
+    } finally {
+      await body.close();
+    }
+  }
+
+  /** Whether a request of this process is writing to an upload. */
+  isHeld(key: UploadKey): boolean {
+    return this.#holds.find(holdKey(key)) !== undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#session.kept[Symbol.dispose]();
+    await this.#session.hasher[Symbol.asyncDispose]();
+  }
+
+  /** Makes a proven upload a blob of the repository. Bytes and link become durable side by side: a link alone is a 404. */
+  async #settle(session: UploadSession, key: UploadKey, blob: BlobInfo): Promise<void> {
+    const { digest, sizeBytes } = blob;
+    const adopt = async (): Promise<void> => {
+      // Of nothing, a store need not have kept a file that could be moved.
+      if (sizeBytes === 0) return await this.#store.write(digest, new Uint8Array());
+      await session.commit();
+      await this.#store.adopt(uploadData(key.name, key.id), digest);
+    };
+    if ((await this.#store.storedSize(digest)) === sizeBytes) {
+      await this.#links.link(key.name, digest);
+      // A collector may have taken the bytes that we counted on before it could see the link.
+      if ((await this.#store.storedSize(digest)) !== sizeBytes) await adopt();
+    } else {
+      await waitForAll(adopt(), this.#links.link(key.name, digest));
+    }
+    await this.#store.remember(digest, sizeBytes);
+    try {
+      await session.discard();
+    } catch (error) {
+      this.#log.warn("finished upload could not be removed", { "vars.name": key.name, "vars.uuid": key.id, "err.message": String(error) });
+    }
+  }
+
+  async #putSmall(name: RepositoryName, digest: Digest, bytes: Uint8Array): Promise<number> {
+    if (digestOf(bytes, algorithmOf(digest)) !== digest) throw digestMismatch(digest);
+    if ((await this.#store.storedSize(digest)) === bytes.length) {
+      await this.#links.link(name, digest);
+      if ((await this.#store.storedSize(digest)) === bytes.length) return bytes.length;
+    }
+    await waitForAll(this.#store.write(digest, bytes), this.#links.link(name, digest));
+    return bytes.length;
+  }
+
+  async #putLarge(name: RepositoryName, digest: Digest, incoming: { readonly head: BodyHead; readonly body: UploadBody }): Promise<number> {
+    const { hasher, buffers } = this.#session;
+    using hash = hasher.begin(algorithmOf(digest));
+    const stored = await this.#store.storedSize(digest);
+    // What is stored already is only compared: a client must have the bytes to make them readable in its repository.
+    await using writer = stored === undefined ? await this.#store.create(digest) : undefined;
+    const sink = async (bytes: Uint8Array): Promise<void> => {
+      const hashed = hash.update(bytes);
+      try {
+        await writer?.write(bytes);
+      } finally {
+        await hashed;
+      }
+    };
+    await landBody(incoming.head, incoming.body, { sink, buffers });
+    const { sizeBytes } = hash;
+    const actual = await hash.digest();
+    if (actual === undefined) throw new Error("the running hash of a blob was lost");
+    if (actual !== digest) throw digestMismatch(digest);
+    await waitForAll(writer?.commit() ?? Promise.resolve(), this.#links.link(name, digest));
+    if (writer === undefined) await this.#checkStored(digest, sizeBytes);
+    await this.#store.remember(digest, sizeBytes);
+    return sizeBytes;
+  }
+
+  async #checkStored(digest: Digest, sizeBytes: number): Promise<void> {
+    const stored = await this.#store.storedSize(digest);
+    if (stored === sizeBytes) return;
+    if (stored !== undefined) this.#log.error("stored blob has a wrong size", { path: blobData(digest), "size.bytes": stored, "expected.bytes": sizeBytes });
+    throw new RegistryError("UNAVAILABLE", { detail: "the stored copy of this blob went away: push it again", headers: { "retry-after": "1" } });
+  }
+}
+
+function holdKey(key: UploadKey): string {
+  return `${key.name}@${key.id}`;
+}
+
+function digestMismatch(digest: Digest): RegistryError {
+  return new RegistryError("DIGEST_INVALID", { detail: `invalid digest for referenced layer: ${digest}, content does not match digest` });
+}

@@ -1,0 +1,124 @@
+import { mapConcurrently, waitForAll } from "../lib/concurrently.ts";
+import { KeyedLock } from "../lib/keyed-lock.ts";
+import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
+import { RegistryError } from "../oci/errors.ts";
+import { type Manifest, parsePushedManifest, parseStoredManifest, referencesOf } from "../oci/manifest.ts";
+import type { RepositoryName, Tag } from "../oci/name.ts";
+import type { BlobLinks } from "./blob-links.ts";
+import type { BlobStore } from "./blob-store.ts";
+import { revisionLink } from "./layout.ts";
+import type { LinkFiles } from "./link-files.ts";
+import type { ManifestContents } from "./manifest-contents.ts";
+import { checkClass, checkUrls, type ManifestValidation, missingContent, type RequiredChild, requirementsOf } from "./manifest-rules.ts";
+import type { ReferrerIndex } from "./referrer-index.ts";
+import type { ManifestReference, Manifests, PushedManifest, PutManifest, StoredManifest } from "./registry.ts";
+import { withStorageErrors } from "./storage-errors.ts";
+import type { TagStore } from "./tag-store.ts";
+
+/** How many blobs and children of a manifest are looked for at once. */
+const LOOKUPS_AT_ONCE = 16;
+
+/** What the manifest store is made of. */
+export interface ManifestStoreParts {
+  readonly links: LinkFiles;
+  readonly blobs: BlobLinks;
+  readonly store: BlobStore;
+  readonly contents: ManifestContents;
+  readonly tags: TagStore;
+  readonly referrers: ReferrerIndex;
+}
+
+/** What may be stored, and deleted. */
+export interface ManifestStoreOptions {
+  readonly deleteEnabled: boolean;
+  readonly validation: ManifestValidation;
+  /** Empty when all classes are allowed. */
+  readonly policyClasses: readonly string[];
+}
+
+/** The manifests that repositories hold. */
+export class ManifestStore implements Manifests {
+  readonly #parts: ManifestStoreParts;
+  readonly #options: ManifestStoreOptions;
+  /** By repository and digest: a delete never takes the link of a push that was told that all is well. */
+  readonly #locks = new KeyedLock();
+
+  constructor(parts: ManifestStoreParts, options: ManifestStoreOptions) {
+    this.#parts = parts;
+    this.#options = options;
+  }
+
+  async get(name: RepositoryName, reference: ManifestReference): Promise<StoredManifest> {
+    const digest = "digest" in reference ? reference.digest : await this.#parts.tags.resolve(name, reference.tag);
+    if (await this.#parts.links.has(revisionLink(name, digest), digest)) {
+      const manifest = this.#parts.contents.peek(digest) ?? (await this.#parts.contents.load(digest));
+      if (manifest !== undefined) return manifest;
+    }
+    throw new RegistryError("MANIFEST_UNKNOWN", { detail: `unknown manifest name=${name} revision=${digest}` });
+  }
+
+  async put(name: RepositoryName, pushed: PushedManifest): Promise<PutManifest> {
+    const manifest = parsePushedManifest(pushed.bytes, pushed.contentType);
+    const digest = digestOf(pushed.bytes, pushed.digest === undefined ? "sha256" : algorithmOf(pushed.digest));
+    if (pushed.digest !== undefined && pushed.digest !== digest) throw new RegistryError("DIGEST_INVALID");
+    checkClass(manifest, this.#options.policyClasses, pushed.grantedClasses);
+    checkUrls(manifest, this.#options.validation);
+    using _lock = await this.#locks.take(`${name}@${digest}`);
+    // Last of all checks, right before the links that protect what was found from a collector.
+    await this.#checkContent(name, manifest);
+    await withStorageErrors(() => this.#save(name, { manifest, digest, bytes: pushed.bytes, tags: pushed.tags }));
+    return { digest, mediaType: manifest.mediaType, sizeBytes: pushed.bytes.length, subject: manifest.subject?.digest, references: referencesOf(manifest) };
+  }
+
+  async delete(name: RepositoryName, digest: Digest): Promise<readonly Tag[]> {
+    if (!this.#options.deleteEnabled) throw new RegistryError("UNSUPPORTED");
+    const { links, tags, referrers } = this.#parts;
+    using _lock = await this.#locks.take(`${name}@${digest}`);
+    if (!(await links.has(revisionLink(name, digest), digest))) throw new RegistryError("MANIFEST_UNKNOWN");
+    const subject = await this.#subjectOf(digest);
+    // The manifest's own link goes last: a delete that failed on its way can be sent again.
+    const removed = await tags.removeAll(name, digest);
+    if (subject !== undefined) await referrers.remove(name, subject, digest);
+    await links.delete(revisionLink(name, digest));
+    return removed;
+  }
+
+  /** Everything but the tags becomes durable side by side: without the rest, each part is a 404 or is not looked at. */
+  async #save(name: RepositoryName, saved: { readonly manifest: Manifest; readonly digest: Digest; readonly bytes: Uint8Array; readonly tags: readonly Tag[] }): Promise<void> {
+    const { contents, links, tags, referrers } = this.#parts;
+    const { manifest, digest, bytes } = saved;
+    await waitForAll(
+      contents.save({ digest, mediaType: manifest.mediaType, bytes }),
+      links.write(revisionLink(name, digest), digest),
+      manifest.subject === undefined ? Promise.resolve() : referrers.add(name, manifest.subject.digest, digest),
+      tags.announce(name, saved.tags, digest),
+    );
+    await tags.point(name, saved.tags, digest);
+  }
+
+  async #checkContent(name: RepositoryName, manifest: Manifest): Promise<void> {
+    const { blobs, children } = requirementsOf(manifest, this.#options.validation);
+    const missing: Digest[] = [];
+    const note = (digest: Digest, isThere: boolean): Digest | undefined => (isThere ? undefined : digest);
+    missing.push(...(await mapConcurrently(blobs, LOOKUPS_AT_ONCE, async (digest) => note(digest, await this.#parts.blobs.has(name, digest)))).filter((digest) => digest !== undefined));
+    missing.push(...(await mapConcurrently(children, LOOKUPS_AT_ONCE, async (child) => note(child.digest, await this.#hasChild(name, child)))).filter((digest) => digest !== undefined));
+    if (missing.length > 0) throw missingContent(missing);
+  }
+
+  async #hasChild(name: RepositoryName, { digest, mayBeBlob }: RequiredChild): Promise<boolean> {
+    const { links, store, blobs } = this.#parts;
+    if ((await links.has(revisionLink(name, digest), digest)) && (await store.storedSize(digest)) !== undefined) return true;
+    return mayBeBlob && (await blobs.has(name, digest));
+  }
+
+  // A damaged manifest, or one of a kind that we do not serve, can be deleted like any other.
+  async #subjectOf(digest: Digest): Promise<Digest | undefined> {
+    try {
+      const stored = await this.#parts.contents.load(digest);
+      return stored === undefined ? undefined : parseStoredManifest(stored.bytes).subject?.digest;
+    } catch (error) {
+      if (error instanceof RegistryError) return undefined;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,210 @@
+import { mapConcurrently } from "../lib/concurrently.ts";
+import { LruMap } from "../lib/lru.ts";
+import { SingleFlight } from "../lib/single-flight.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import { algorithmOf, type Digest, DIGEST_ALGORITHMS, hexOf, isDigest } from "../oci/digest.ts";
+import { RegistryError } from "../oci/errors.ts";
+import { parseStoredManifest } from "../oci/manifest.ts";
+import { isIndexMediaType } from "../oci/media-types.ts";
+import type { RepositoryName, Tag } from "../oci/name.ts";
+import type { StorageDriver } from "../storage/driver.ts";
+import { PathNotFoundError } from "../storage/errors.ts";
+import type { Logger } from "../telemetry/log.ts";
+import { referrerLink, referrersIndexed, revisionLink, revisionsFolder, subjectFolder } from "./layout.ts";
+import type { LinkFiles } from "./link-files.ts";
+import { childPagesIfAny } from "./list-children.ts";
+import type { ManifestContents } from "./manifest-contents.ts";
+import type { Page, PageRequest, Referrers } from "./registry.ts";
+import type { TagStore } from "./tag-store.ts";
+
+const FACTS_MAX_ENTRIES = 50_000;
+const FACTS_MAX_BYTES = 16 * 1024 * 1024;
+/** What an entry costs beyond its annotations. */
+const FACTS_OVERHEAD_BYTES = 512;
+/** Manifests read at once when a repository is looked through. */
+const READS_AT_ONCE = 8;
+
+/** What the index is made of. */
+export interface ReferrerIndexParts {
+  readonly driver: StorageDriver;
+  readonly links: LinkFiles;
+  readonly tags: TagStore;
+  readonly contents: ManifestContents;
+  readonly log: Logger;
+}
+
+/** What a manifest says of itself as a referrer; undefined for one that refers to nothing. */
+type ReferrerFacts = { readonly subject: Digest; readonly descriptor: Descriptor } | undefined;
+
+/**
+ * Which manifests refer to which others. A link is written with every manifest that has a subject; a repository that was there
+ * before is looked through once, when somebody first asks. Lists that clients of distribution keep under tags are read along.
+ * The index only says where to look: what is listed exists in the repository and names the subject.
+ * @see OCI distribution-spec, "Listing Referrers", "Enabling the Referrers API"
+ */
+export class ReferrerIndex implements Referrers {
+  readonly #driver: StorageDriver;
+  readonly #links: LinkFiles;
+  readonly #tags: TagStore;
+  readonly #contents: ManifestContents;
+  readonly #log: Logger;
+  readonly #facts = new LruMap<Digest, { readonly facts: ReferrerFacts }>(FACTS_MAX_ENTRIES, FACTS_MAX_BYTES);
+  readonly #scans = new SingleFlight<ReadonlyMap<Digest, readonly Digest[]>>();
+
+  constructor(parts: ReferrerIndexParts) {
+    this.#driver = parts.driver;
+    this.#links = parts.links;
+    this.#tags = parts.tags;
+    this.#contents = parts.contents;
+    this.#log = parts.log;
+  }
+
+  async list(name: RepositoryName, subject: Digest, page: PageRequest & { readonly artifactType?: string }): Promise<Page<Descriptor>> {
+    if (page.limit === 0) return { items: [], more: false };
+    const items: Descriptor[] = [];
+    for await (const digests of this.#candidates(name, subject, page.last)) {
+      for (const digest of digests) {
+        const descriptor = await this.#describe(name, subject, digest);
+        if (descriptor === undefined || (page.artifactType !== undefined && descriptor.artifactType !== page.artifactType)) continue;
+        if (items.length === page.limit) return { items, more: true };
+        items.push(descriptor);
+      }
+    }
+    return { items, more: false };
+  }
+
+  /** Notes durably that a manifest refers to another. */
+  async add(name: RepositoryName, subject: Digest, referrer: Digest): Promise<void> {
+    await this.#links.write(referrerLink(name, subject, referrer), referrer);
+  }
+
+  /** Forgets that a manifest refers to another. */
+  async remove(name: RepositoryName, subject: Digest, referrer: Digest): Promise<void> {
+    await this.#links.delete(referrerLink(name, subject, referrer));
+  }
+
+  /** Every digest that may be a referrer, sorted, each once, page by page. */
+  async *#candidates(name: RepositoryName, subject: Digest, last: string | undefined): AsyncGenerator<readonly Digest[]> {
+    const unlinked = [...(await this.#unlinked(name, subject)), ...(await this.#taggedList(name, subject))];
+    let others = [...new Set(unlinked)].filter((digest) => last === undefined || digest > last).sort();
+    for await (const page of this.#linked(name, subject, last)) {
+      const end = page.at(-1);
+      if (end === undefined) continue;
+      yield [...new Set([...page, ...others.filter((digest) => digest <= end)])].sort();
+      others = others.filter((digest) => digest > end);
+    }
+    yield others;
+  }
+
+  async *#linked(name: RepositoryName, subject: Digest, last: string | undefined): AsyncGenerator<readonly Digest[]> {
+    for (const algorithm of DIGEST_ALGORITHMS) {
+      const prefix = `${algorithm}:`;
+      const isWithin = last?.startsWith(prefix) === true;
+      if (last !== undefined && !isWithin && last > prefix) continue;
+      const startAfter = isWithin ? last?.slice(prefix.length) : undefined;
+      for await (const entries of childPagesIfAny(this.#driver, `${subjectFolder(name, subject)}/${algorithm}`, { startAfter })) {
+        yield entries.map((entry) => `${prefix}${entry.name}`).filter(isDigest);
+      }
+    }
+  }
+
+  /** What clients that knew of no referrers API have written under the subject's tag. @see OCI distribution-spec, "Referrers Tag Schema" */
+  async #taggedList(name: RepositoryName, subject: Digest): Promise<readonly Digest[]> {
+    const digest = await this.#tags.find(name, `${algorithmOf(subject)}-${hexOf(subject).slice(0, 64)}` as Tag);
+    if (digest === undefined || !(await this.#links.has(revisionLink(name, digest), digest))) return [];
+    const stored = await this.#ifServable(() => this.#contents.load(digest));
+    if (stored === undefined || !isIndexMediaType(stored.mediaType)) return [];
+    return parseStoredManifest(stored.bytes).manifests.map((child) => child.digest);
+  }
+
+  async #describe(name: RepositoryName, subject: Digest, digest: Digest): Promise<Descriptor | undefined> {
+    if (!(await this.#links.has(revisionLink(name, digest), digest))) return undefined;
+    const facts = await this.#factsOf(digest);
+    return facts?.subject === subject ? facts.descriptor : undefined;
+  }
+
+  async #factsOf(digest: Digest): Promise<ReferrerFacts> {
+    const known = this.#facts.get(digest);
+    if (known !== undefined) return known.facts;
+    const stored = this.#contents.peek(digest) ?? (await this.#ifServable(() => this.#contents.read(digest)));
+    if (stored === undefined) return undefined;
+    const { subject, artifactType, annotations } = parseStoredManifest(stored.bytes);
+    const descriptor: Descriptor = {
+      mediaType: stored.mediaType,
+      digest,
+      sizeBytes: stored.bytes.length,
+      ...(artifactType === undefined ? {} : { artifactType }),
+      ...(annotations === undefined ? {} : { annotations }),
+    };
+    const facts = subject === undefined ? undefined : { subject: subject.digest, descriptor };
+    this.#facts.set(digest, { facts }, FACTS_OVERHEAD_BYTES + (facts === undefined ? 0 : stored.bytes.length));
+    return facts;
+  }
+
+  /**
+   * Referrers of a repository that have no link yet, and cannot be given one because the store cannot be written. Otherwise none:
+   * the first call for a repository looks through all its manifests and writes the links.
+   */
+  async #unlinked(name: RepositoryName, subject: Digest): Promise<readonly Digest[]> {
+    if (await this.#isIndexed(name)) return [];
+    return (await this.#scans.run(name, () => this.#scan(name))).get(subject) ?? [];
+  }
+
+  async #isIndexed(name: RepositoryName): Promise<boolean> {
+    try {
+      await this.#driver.stat(referrersIndexed(name));
+      return true;
+    } catch (error) {
+      if (error instanceof PathNotFoundError) return false;
+      throw error;
+    }
+  }
+
+  async #scan(name: RepositoryName): Promise<ReadonlyMap<Digest, readonly Digest[]>> {
+    const found = new Map<Digest, Digest[]>();
+    let manifests = 0;
+    for await (const digests of this.#revisions(name)) {
+      manifests += digests.length;
+      await mapConcurrently(digests, READS_AT_ONCE, async (digest) => {
+        const subject = (await this.#factsOf(digest))?.subject;
+        if (subject === undefined) return;
+        const referrers = found.get(subject);
+        if (referrers === undefined) found.set(subject, [digest]);
+        else referrers.push(digest);
+      });
+    }
+    // Nobody makes folders by asking about repositories that do not exist.
+    if (manifests > 0) await this.#writeIndex(name, found);
+    return found;
+  }
+
+  async *#revisions(name: RepositoryName): AsyncGenerator<readonly Digest[]> {
+    for (const algorithm of DIGEST_ALGORITHMS) {
+      for await (const entries of childPagesIfAny(this.#driver, `${revisionsFolder(name)}/${algorithm}`)) {
+        yield entries.map((entry) => `${algorithm}:${entry.name}`).filter(isDigest);
+      }
+    }
+  }
+
+  async #writeIndex(name: RepositoryName, found: ReadonlyMap<Digest, readonly Digest[]>): Promise<void> {
+    try {
+      for (const [subject, referrers] of found) {
+        await mapConcurrently(referrers, READS_AT_ONCE, (referrer) => this.add(name, subject, referrer));
+      }
+      await this.#driver.putContent(referrersIndexed(name), "");
+    } catch (error) {
+      // A store that is mounted read-only, or full, still answers: by looking through the repository every time.
+      this.#log.warn("referrer index could not be written", { "vars.name": name, "err.message": error instanceof Error ? error.message : String(error) });
+    }
+  }
+
+  // A damaged manifest was logged where it was read, and one that is not served cannot refer to anything.
+  async #ifServable<T>(read: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await read();
+    } catch (error) {
+      if (error instanceof RegistryError) return undefined;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,121 @@
+import { mapConcurrently } from "../lib/concurrently.ts";
+import { KeyedLock } from "../lib/keyed-lock.ts";
+import type { Digest } from "../oci/digest.ts";
+import { RegistryError } from "../oci/errors.ts";
+import { isTag, type RepositoryName, type Tag } from "../oci/name.ts";
+import type { StorageDriver } from "../storage/driver.ts";
+import { PathNotFoundError } from "../storage/errors.ts";
+import { tagCurrentLink, tagFolder, tagIndexLink, tagsFolder } from "./layout.ts";
+import type { LinkFiles } from "./link-files.ts";
+import { childPages } from "./list-children.ts";
+import type { Page, PageRequest, Tags } from "./registry.ts";
+
+/** How tags are treated. */
+export interface TagStoreOptions {
+  readonly deleteEnabled: boolean;
+  /** How many tags are looked up at once where all of a repository must be. */
+  readonly concurrency: number;
+}
+
+/** The tags of repositories. Every lookup asks the store: a tag is never stale, whoever moved it. */
+export class TagStore implements Tags {
+  readonly #driver: StorageDriver;
+  readonly #links: LinkFiles;
+  readonly #options: TagStoreOptions;
+  /** By tag: that a tag which was moved on is not removed with what it pointed to before. */
+  readonly #locks = new KeyedLock();
+
+  constructor(driver: StorageDriver, links: LinkFiles, options: TagStoreOptions) {
+    this.#driver = driver;
+    this.#links = links;
+    this.#options = options;
+  }
+
+  // As in distribution a tag's folder is enough to be listed: looking into each would make the list many times dearer.
+  async list(name: RepositoryName, page: PageRequest): Promise<Page<string>> {
+    if (page.limit === 0) return { items: [], more: false };
+    const items: string[] = [];
+    try {
+      // One more than wanted tells whether the list goes on.
+      const pageSize = page.limit === undefined ? undefined : page.limit + 1;
+      for await (const entries of childPages(this.#driver, tagsFolder(name), { startAfter: page.last, pageSize })) {
+        for (const entry of entries) {
+          if (!entry.isDirectory || !isTag(entry.name)) continue;
+          if (items.length === page.limit) return { items, more: true };
+          items.push(entry.name);
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof PathNotFoundError)) throw error;
+      throw new RegistryError("NAME_UNKNOWN", { detail: { name }, cause: error });
+    }
+    return { items, more: false };
+  }
+
+  async resolve(name: RepositoryName, tag: Tag): Promise<Digest> {
+    const digest = await this.find(name, tag);
+    if (digest === undefined) throw unknownTag(tag);
+    return digest;
+  }
+
+  async delete(name: RepositoryName, tag: Tag): Promise<void> {
+    if (!this.#options.deleteEnabled) throw new RegistryError("UNSUPPORTED");
+    if (!(await this.#remove(name, tag))) throw unknownTag(tag);
+  }
+
+  /** The digest that a tag points to; undefined when it points to none. */
+  async find(name: RepositoryName, tag: Tag): Promise<Digest | undefined> {
+    return await this.#links.read(tagCurrentLink(name, tag));
+  }
+
+  /** Notes durably that tags are about to point to a manifest; the collector keeps what a tag ever pointed to until it is told not to. */
+  async announce(name: RepositoryName, tags: readonly Tag[], digest: Digest): Promise<void> {
+    await mapConcurrently(tags, this.#options.concurrency, (tag) => this.#links.write(tagIndexLink(name, tag, digest), digest));
+  }
+
+  /** Points tags to a manifest, durably. The manifest and its link are durable already. */
+  async point(name: RepositoryName, tags: readonly Tag[], digest: Digest): Promise<void> {
+    await mapConcurrently(tags, this.#options.concurrency, async (tag) => {
+      using _lock = await this.#locks.take(tagFolder(name, tag));
+      await this.#links.write(tagCurrentLink(name, tag), digest);
+    });
+  }
+
+  /** Removes every tag that points to a manifest. @returns Those tags, sorted. */
+  async removeAll(name: RepositoryName, digest: Digest): Promise<readonly Tag[]> {
+    const removed: Tag[] = [];
+    await mapConcurrently(await this.tagsOf(name, digest), this.#options.concurrency, async (tag) => {
+      using _lock = await this.#locks.take(tagFolder(name, tag));
+      if ((await this.find(name, tag)) === digest && (await this.#remove(name, tag))) removed.push(tag);
+    });
+    return removed.sort();
+  }
+
+  /** Every tag that points to a manifest, sorted. */
+  async tagsOf(name: RepositoryName, digest: Digest): Promise<readonly Tag[]> {
+    const found: Tag[] = [];
+    try {
+      const { items } = await this.list(name, {});
+      await mapConcurrently(items.filter(isTag), this.#options.concurrency, async (tag) => {
+        if ((await this.find(name, tag)) === digest) found.push(tag);
+      });
+    } catch (error) {
+      if (!(error instanceof RegistryError && error.code === "NAME_UNKNOWN")) throw error;
+    }
+    return found.sort();
+  }
+
+  async #remove(name: RepositoryName, tag: Tag): Promise<boolean> {
+    try {
+      await this.#driver.delete(tagFolder(name, tag));
+      return true;
+    } catch (error) {
+      if (error instanceof PathNotFoundError) return false;
+      throw error;
+    }
+  }
+}
+
+function unknownTag(tag: Tag): RegistryError {
+  return new RegistryError("MANIFEST_UNKNOWN", { detail: `unknown tag=${tag}` });
+}

@@ -1,0 +1,99 @@
+import type { BodyHead, UploadBody } from "./upload-body.ts";
+
+/** Large enough that system calls and messages to the hash thread cost next to nothing, small enough for many uploads at once. */
+const BUFFER_BYTES = 1024 * 1024;
+/** Buffers kept for the next upload. */
+const MAX_FREE_BUFFERS = 8;
+
+/** Takes bytes; they may be reused when it resolves. */
+export type ByteSink = (bytes: Uint8Array) => Promise<void>;
+
+/** Large buffers in shared memory, which the hash thread reads without a copy. */
+export class SharedBuffers {
+  readonly #free: Uint8Array[] = [];
+
+  take(): Uint8Array {
+    return this.#free.pop() ?? new Uint8Array(new SharedArrayBuffer(BUFFER_BYTES));
+  }
+
+  give(buffer: Uint8Array): void {
+    if (this.#free.length < MAX_FREE_BUFFERS) this.#free.push(buffer);
+  }
+}
+
+/**
+ * Lands a large body: gathers it in two buffers by turns, one being filled while the other is written and hashed.
+ * Everything that was received before a failure of the body is landed; then the failure is thrown.
+ */
+export async function landBody(head: BodyHead, body: UploadBody, landing: { readonly sink: ByteSink; readonly buffers: SharedBuffers }): Promise<void> {
+  await using gathered = new GatheredBytes(landing.sink, landing.buffers);
+  for (const chunk of head.chunks) await gathered.add(chunk);
+  for (;;) {
+    let chunk: Uint8Array | undefined;
+    try {
+      chunk = await body.next();
+    } catch (failure) {
+      await gathered.flush();
+      throw failure;
+    }
+    if (chunk === undefined) return await gathered.flush();
+    await gathered.add(chunk);
+  }
+}
+
+class GatheredBytes implements AsyncDisposable {
+  readonly #sink: ByteSink;
+  readonly #buffers: SharedBuffers;
+  #filling: Uint8Array;
+  #filled = 0;
+  /** Taken when the first buffer is full. */
+  #other: Uint8Array | undefined;
+  /** Resolves when the other buffer may be filled again; never rejects. */
+  #landing: Promise<void> = Promise.resolve();
+  #failure: { readonly error: unknown } | undefined;
+
+  constructor(sink: ByteSink, buffers: SharedBuffers) {
+    this.#sink = sink;
+    this.#buffers = buffers;
+    this.#filling = buffers.take();
+  }
+
+  async add(chunk: Uint8Array): Promise<void> {
+    let offset = 0;
+    while (offset < chunk.length) {
+      const length = Math.min(chunk.length - offset, this.#filling.length - this.#filled);
+      this.#filling.set(chunk.subarray(offset, offset + length), this.#filled);
+      this.#filled += length;
+      offset += length;
+      if (this.#filled === this.#filling.length) await this.#turn();
+    }
+  }
+
+  /** Lands what is left, and waits until all has landed. */
+  async flush(): Promise<void> {
+    if (this.#filled > 0) await this.#turn();
+    await this.#settle();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#landing;
+    this.#buffers.give(this.#filling);
+    if (this.#other !== undefined) this.#buffers.give(this.#other);
+  }
+
+  async #turn(): Promise<void> {
+    await this.#settle();
+    const full = this.#filling;
+    this.#landing = this.#sink(full.subarray(0, this.#filled)).catch((error: unknown) => {
+      this.#failure = { error };
+    });
+    this.#filling = this.#other ?? this.#buffers.take();
+    this.#other = full;
+    this.#filled = 0;
+  }
+
+  async #settle(): Promise<void> {
+    await this.#landing;
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+}

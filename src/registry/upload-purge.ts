@@ -1,0 +1,147 @@
+import { yieldToEventLoop } from "../lib/concurrently.ts";
+import { isName } from "../oci/name.ts";
+import type { StorageDriver } from "../storage/driver.ts";
+import { PathNotFoundError } from "../storage/errors.ts";
+import type { Logger } from "../telemetry/log.ts";
+import { REPOSITORIES } from "./layout.ts";
+import { childPagesIfAny } from "./list-children.ts";
+import type { UploadKey } from "./upload-folder.ts";
+
+const UPLOADS = "_uploads";
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const UNFINISHED_UPLOAD = new RegExp(`/${UPLOADS}/[0-9a-f-]{36}/data$`, "i");
+const FOLDERS_PER_TURN = 256;
+
+/** Which uploads are to go. */
+export interface PurgeRequest {
+  /** Those that began before. */
+  readonly olderThan: Date;
+  /** Only says in the log what would be deleted. */
+  readonly dryRun: boolean;
+  /** Ends the purge early. */
+  readonly signal?: AbortSignal;
+}
+
+/** What a purge came to. */
+export interface PurgeResult {
+  /** Uploads deleted, or with `dryRun` found to be old enough. */
+  readonly deleted: number;
+  /** Uploads and folders that could not be looked at or deleted; each is in the log. */
+  readonly errors: number;
+}
+
+/** What a purge works with. */
+export interface PurgeParts {
+  readonly driver: StorageDriver;
+  readonly log: Logger;
+  /** Whether somebody is writing to an upload just now. */
+  readonly isHeld: (key: UploadKey) => boolean;
+}
+
+/**
+ * Deletes uploads that were begun long ago and never finished. An upload whose age cannot be told is left alone, as is everything
+ * that is not the folder of an upload.
+ */
+export async function purgeUploads(parts: PurgeParts, request: PurgeRequest): Promise<PurgeResult> {
+  const { log } = parts;
+  log.info("upload purge starts", { "older.than": request.olderThan.toISOString(), "dry.run": request.dryRun });
+  const purge = new Purge(parts, request);
+  await purge.visit(REPOSITORIES);
+  await purge.abortUnfinished();
+  const result = { deleted: purge.deleted, errors: purge.errors };
+  log.info("upload purge finished", result);
+  return result;
+}
+
+class Purge {
+  deleted = 0;
+  errors = 0;
+  readonly #parts: PurgeParts;
+  readonly #request: PurgeRequest;
+  #visited = 0;
+
+  constructor(parts: PurgeParts, request: PurgeRequest) {
+    this.#parts = parts;
+    this.#request = request;
+  }
+
+  /** Visits a folder of repositories and everything below. */
+  async visit(folder: string): Promise<void> {
+    if (++this.#visited % FOLDERS_PER_TURN === 0) await yieldToEventLoop();
+    for (const child of await this.#children(folder)) {
+      if (this.#request.signal?.aborted === true) return;
+      if (child === UPLOADS) await this.#visitUploads(folder);
+      else if (!child.startsWith("_")) await this.visit(`${folder}/${child}`);
+    }
+  }
+
+  /** Gives up writes that the store keeps for old uploads where a listing does not show them. */
+  async abortUnfinished(): Promise<void> {
+    const { driver } = this.#parts;
+    if (driver.listUnfinished === undefined) return;
+    await this.#attempt(REPOSITORIES, async () => {
+      for await (const unfinished of driver.listUnfinished?.(REPOSITORIES) ?? []) {
+        if (this.#request.signal?.aborted === true) return;
+        const isOld = unfinished.startedAt < this.#request.olderThan;
+        if (!isOld || !UNFINISHED_UPLOAD.test(unfinished.path) || this.#isHeld(unfinished.path.slice(0, -"/data".length))) continue;
+        await this.#attempt(unfinished.path, async () => {
+          if (!this.#request.dryRun) await unfinished.abort();
+        });
+      }
+    });
+  }
+
+  async #visitUploads(repository: string): Promise<void> {
+    const folder = `${repository}/${UPLOADS}`;
+    for (const id of await this.#children(folder)) {
+      if (this.#request.signal?.aborted === true) return;
+      if (UUID.test(id)) await this.#attempt(`${folder}/${id}`, () => this.#purgeIfOld(`${folder}/${id}`));
+    }
+  }
+
+  async #purgeIfOld(upload: string): Promise<void> {
+    const startedAt = await this.#startedAt(upload);
+    if (startedAt === undefined || startedAt >= this.#request.olderThan || this.#isHeld(upload)) return;
+    this.#parts.log.info("stale upload", { path: upload, "started.at": startedAt.toISOString(), "dry.run": this.#request.dryRun });
+    if (!this.#request.dryRun) await this.#parts.driver.delete(upload);
+    this.deleted++;
+  }
+
+  async #startedAt(upload: string): Promise<Date | undefined> {
+    const path = `${upload}/startedat`;
+    try {
+      const startedAt = new Date(Buffer.from(await this.#parts.driver.getContent(path)).toString());
+      // A power loss can leave the file empty; it is as old as the upload all the same.
+      return Number.isNaN(startedAt.getTime()) ? (await this.#parts.driver.stat(path)).modifiedAt : startedAt;
+    } catch (error) {
+      if (error instanceof PathNotFoundError) return undefined;
+      throw error;
+    }
+  }
+
+  /** Names of the folders in a folder; none when it could not be listed. */
+  async #children(folder: string): Promise<readonly string[]> {
+    const names: string[] = [];
+    await this.#attempt(folder, async () => {
+      for await (const entries of childPagesIfAny(this.#parts.driver, folder)) {
+        for (const entry of entries) if (entry.isDirectory) names.push(entry.name);
+      }
+    });
+    return names;
+  }
+
+  #isHeld(upload: string): boolean {
+    const [name = "", id = ""] = upload.slice(REPOSITORIES.length + 1).split(`/${UPLOADS}/`);
+    return isName(name) && this.#parts.isHeld({ name, id });
+  }
+
+  async #attempt(path: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (error instanceof PathNotFoundError) return;
+      this.errors++;
+      this.#parts.log.error("upload purge failed for a path", { path, "err.message": error instanceof Error ? error.message : String(error) });
+    }
+  }
+}
