@@ -86,7 +86,8 @@ export class Marker {
     const walk = new RepositoryWalk(this.#driver, name, { facts: this.#facts, doubts: marks.doubts });
     const doubtsBefore = marks.doubts.length;
     const revisions = await this.#revisions(name, walk, marks);
-    if (revisions.length === 0 && (await tagsOf(this.#driver, name)).length === 0) return;
+    const inDoubt = (): boolean => marks.doubts.length > doubtsBefore;
+    if (revisions.length === 0 && !inDoubt() && (await tagsOf(this.#driver, name)).length === 0) return;
     options.listener?.repository(name);
     const tags = await this.#tags(name, new Set(revisions), { walk, dangling: marks.dangling });
     const untaggedBefore = options.untaggedBefore(name);
@@ -94,7 +95,7 @@ export class Marker {
     for (const root of [...untaggedRoots, ...tags.targets]) await walk.reach(root);
     await walk.reachReferrers(revisions);
     // Where anything is in doubt nothing of the repository may go.
-    if (marks.doubts.length > doubtsBefore) await walk.reachAll(revisions);
+    if (inDoubt()) await walk.reachAll(revisions);
     for (const revision of revisions) {
       if (!walk.reached.has(revision)) marks.untagged.push({ name, digest: revision, tags: tags.all });
     }
