@@ -1,3 +1,6 @@
+/** The size above which `getContent` refuses a file, unless told otherwise. */
+export const DEFAULT_MAX_CONTENT_BYTES = 16 * 1024 * 1024;
+
 /**
  * Where bytes live. A driver maps absolute, slash-separated paths to files; it knows neither digests nor HTTP.
  * Paths match `^(/[A-Za-z0-9._-]+)+$`; the root `/` is valid for `stat` and `list`. Directories need not exist for themselves:
