@@ -49,9 +49,14 @@ export class LinkFiles {
     }
   }
 
-  /** Writes a link durably; one that holds the digest already is left alone. */
+  /** Writes a link durably, also one that is there already: its age says when it was last needed. */
   async write(path: string, digest: Digest): Promise<void> {
-    if ((await this.read(path)) !== digest) await this.#driver.putContent(path, digest);
+    await this.#driver.putContent(path, digest);
+  }
+
+  /** Writes a link durably unless it is there already. */
+  async ensure(path: string, digest: Digest): Promise<void> {
+    if ((await this.read(path)) !== digest) await this.write(path, digest);
   }
 
   /** Deletes a link. @returns Whether there was one. */

@@ -5,6 +5,7 @@ import type { StorageDriver } from "../storage/driver.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { BlobLinks } from "./blob-links.ts";
 import { BlobStore } from "./blob-store.ts";
+import { type ContentGate, OPEN_GATE } from "./content-gate.ts";
 import { RepositoryCatalog } from "./catalog.ts";
 import { LinkFiles } from "./link-files.ts";
 import { LocalUploads } from "./local-uploads.ts";
@@ -26,6 +27,8 @@ export interface LocalRegistryOptions {
   readonly descriptorCache?: DescriptorCache | undefined;
   /** Whether blobs, manifests and tags may be deleted. */
   readonly deleteEnabled: boolean;
+  /** Asked before building on what a collector may be about to delete; left out where nobody collects while this registry serves. */
+  readonly gate?: ContentGate | undefined;
   /** Whether clients may be sent to URLs of the store. */
   readonly redirectEnabled: boolean;
   readonly validation: ManifestValidation;
@@ -60,20 +63,20 @@ class StoredRegistry implements LocalRegistry {
   readonly #uploads: LocalUploads;
 
   constructor(options: LocalRegistryOptions) {
-    const { driver, log, clock, deleteEnabled } = options;
+    const { driver, log, clock, deleteEnabled, gate = OPEN_GATE } = options;
     const links = new LinkFiles(driver, log);
     const store = new BlobStore({ driver, log, descriptorCache: options.descriptorCache, redirectEnabled: options.redirectEnabled });
-    const blobs = new BlobLinks(links, store, { deleteEnabled });
+    const blobs = new BlobLinks(links, store, { gate, deleteEnabled });
     const contents = new ManifestContents(driver, log);
     const tags = new TagStore(driver, links, { deleteEnabled, concurrency: options.tagConcurrency });
     const referrers = new ReferrerIndex({ driver, links, tags, contents, log });
     this.#driver = driver;
     this.#log = log;
-    this.#uploads = new LocalUploads({ driver, store, links: blobs, log, clock, hashThreads: options.hashThreads ?? defaultHashThreads() });
+    this.#uploads = new LocalUploads({ driver, store, links: blobs, gate, log, clock, hashThreads: options.hashThreads ?? defaultHashThreads() });
     this.blobs = blobs;
     this.uploads = this.#uploads;
     this.manifests = new ManifestStore(
-      { links, blobs, store, contents, tags, referrers },
+      { links, blobs, store, contents, tags, referrers, gate },
       { deleteEnabled, validation: options.validation, policyClasses: options.policyClasses ?? [] },
     );
     this.tags = tags;

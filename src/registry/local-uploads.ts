@@ -8,6 +8,7 @@ import { WriterBusyError } from "../storage/errors.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { BlobLinks } from "./blob-links.ts";
 import type { BlobStore } from "./blob-store.ts";
+import type { ContentGate } from "./content-gate.ts";
 import { KeptHashes } from "./kept-hashes.ts";
 import { blobData, uploadData } from "./layout.ts";
 import type { AppendOptions, BlobInfo, ByteSource, UploadInfo, Uploads } from "./registry.ts";
@@ -24,6 +25,7 @@ export interface LocalUploadsParts {
   readonly driver: StorageDriver;
   readonly store: BlobStore;
   readonly links: BlobLinks;
+  readonly gate: ContentGate;
   readonly log: Logger;
   readonly clock: Clock;
   /** How many threads hash large uploads. */
@@ -35,6 +37,7 @@ export class LocalUploads implements Uploads, AsyncDisposable {
   readonly #log: Logger;
   readonly #store: BlobStore;
   readonly #links: BlobLinks;
+  readonly #gate: ContentGate;
   readonly #holds: UploadHolds;
   readonly #session: SessionParts;
 
@@ -42,6 +45,7 @@ export class LocalUploads implements Uploads, AsyncDisposable {
     this.#log = parts.log;
     this.#store = parts.store;
     this.#links = parts.links;
+    this.#gate = parts.gate;
     this.#holds = new UploadHolds(parts.clock);
     this.#session = {
       driver: parts.driver,
@@ -150,9 +154,10 @@ export class LocalUploads implements Uploads, AsyncDisposable {
       await session.commit();
       await this.#store.adopt(uploadData(key.name, key.id), digest);
     };
+    await this.#gate.keepOrWait(digest);
     if ((await this.#store.storedSize(digest)) === sizeBytes) {
       await this.#links.link(key.name, digest);
-      // A collector may have taken the bytes that we counted on before it could see the link.
+      // Whoever deletes without asking may have taken the bytes that we counted on before the link was there.
       if ((await this.#store.storedSize(digest)) !== sizeBytes) await adopt();
     } else {
       await waitForAll(adopt(), this.#links.link(key.name, digest));
@@ -167,6 +172,7 @@ export class LocalUploads implements Uploads, AsyncDisposable {
 
   async #putSmall(name: RepositoryName, digest: Digest, bytes: Uint8Array): Promise<number> {
     if (digestOf(bytes, algorithmOf(digest)) !== digest) throw digestMismatch(digest);
+    await this.#gate.keepOrWait(digest);
     if ((await this.#store.storedSize(digest)) === bytes.length) {
       await this.#links.link(name, digest);
       if ((await this.#store.storedSize(digest)) === bytes.length) return bytes.length;
@@ -194,6 +200,7 @@ export class LocalUploads implements Uploads, AsyncDisposable {
     const actual = await hash.digest();
     if (actual === undefined) throw new Error("the running hash of a blob was lost");
     if (actual !== digest) throw digestMismatch(digest);
+    await this.#gate.keepOrWait(digest);
     await waitForAll(writer?.commit() ?? Promise.resolve(), this.#links.link(name, digest));
     if (writer === undefined) await this.#checkStored(digest, sizeBytes);
     await this.#store.remember(digest, sizeBytes);

@@ -6,6 +6,7 @@ import { type Manifest, parsePushedManifest, parseStoredManifest, referencesOf }
 import type { RepositoryName, Tag } from "../oci/name.ts";
 import type { BlobLinks } from "./blob-links.ts";
 import type { BlobStore } from "./blob-store.ts";
+import type { ContentGate } from "./content-gate.ts";
 import { revisionLink } from "./layout.ts";
 import type { LinkFiles } from "./link-files.ts";
 import type { ManifestContents } from "./manifest-contents.ts";
@@ -26,6 +27,7 @@ export interface ManifestStoreParts {
   readonly contents: ManifestContents;
   readonly tags: TagStore;
   readonly referrers: ReferrerIndex;
+  readonly gate: ContentGate;
 }
 
 /** What may be stored, and deleted. */
@@ -64,8 +66,9 @@ export class ManifestStore implements Manifests {
     checkClass(manifest, this.#options.policyClasses, pushed.grantedClasses);
     checkUrls(manifest, this.#options.validation);
     using _lock = await this.#locks.take(`${name}@${digest}`);
-    // Last of all checks, right before the links that protect what was found from a collector.
-    await this.#checkContent(name, manifest);
+    // Last of all checks, right before the links that show a collector what is needed.
+    const missing = await this.#missing(name, manifest, digest);
+    if (missing.length > 0) throw missingContent(missing);
     await withStorageErrors(() => this.#save(name, { manifest, digest, bytes: pushed.bytes, tags: pushed.tags }));
     return { digest, mediaType: manifest.mediaType, sizeBytes: pushed.bytes.length, subject: manifest.subject?.digest, references: referencesOf(manifest) };
   }
@@ -85,30 +88,55 @@ export class ManifestStore implements Manifests {
 
   /** Everything but the tags becomes durable side by side: without the rest, each part is a 404 or is not looked at. */
   async #save(name: RepositoryName, saved: { readonly manifest: Manifest; readonly digest: Digest; readonly bytes: Uint8Array; readonly tags: readonly Tag[] }): Promise<void> {
-    const { contents, links, tags, referrers } = this.#parts;
+    const { contents, links, tags, referrers, gate } = this.#parts;
     const { manifest, digest, bytes } = saved;
+    await gate.keepOrWait(digest);
     await waitForAll(
       contents.save({ digest, mediaType: manifest.mediaType, bytes }),
       links.write(revisionLink(name, digest), digest),
       manifest.subject === undefined ? Promise.resolve() : referrers.add(name, manifest.subject.digest, digest),
       tags.announce(name, saved.tags, digest),
     );
+    if (!gate.isIdle) await this.#checkAgain(name, manifest, digest);
     await tags.point(name, saved.tags, digest);
   }
 
-  async #checkContent(name: RepositoryName, manifest: Manifest): Promise<void> {
+  /** A collector that did not see the link may have taken what was there before it: look once more, now that it is there. */
+  async #checkAgain(name: RepositoryName, manifest: Manifest, digest: Digest): Promise<void> {
+    const { links, store, referrers } = this.#parts;
+    const missing = await this.#missing(name, manifest, digest);
+    if ((await store.storedSize(digest)) === undefined) missing.push(digest);
+    if (missing.length === 0) return;
+    await links.delete(revisionLink(name, digest));
+    if (manifest.subject !== undefined) await referrers.remove(name, manifest.subject.digest, digest);
+    throw missingContent(missing);
+  }
+
+  /** What is not there, or will not stay, of a manifest and all that it needs. */
+  async #missing(name: RepositoryName, manifest: Manifest, digest: Digest): Promise<Digest[]> {
     const { blobs, children } = requirementsOf(manifest, this.#options.validation);
     const missing: Digest[] = [];
-    const note = (digest: Digest, isThere: boolean): Digest | undefined => (isThere ? undefined : digest);
-    missing.push(...(await mapConcurrently(blobs, LOOKUPS_AT_ONCE, async (digest) => note(digest, await this.#parts.blobs.has(name, digest)))).filter((digest) => digest !== undefined));
-    missing.push(...(await mapConcurrently(children, LOOKUPS_AT_ONCE, async (child) => note(child.digest, await this.#hasChild(name, child)))).filter((digest) => digest !== undefined));
-    if (missing.length > 0) throw missingContent(missing);
+    if (!(await this.#keeps("revision", digest))) missing.push(digest);
+    const found = new Set<Digest>();
+    await mapConcurrently(blobs, LOOKUPS_AT_ONCE, async (blob) => {
+      if (await this.#parts.blobs.has(name, blob)) found.add(blob);
+    });
+    await mapConcurrently(children, LOOKUPS_AT_ONCE, async (child) => {
+      if (await this.#hasChild(name, child)) found.add(child.digest);
+    });
+    missing.push(...[...blobs, ...children.map((child) => child.digest)].filter((each) => !found.has(each)));
+    return missing;
   }
 
   async #hasChild(name: RepositoryName, { digest, mayBeBlob }: RequiredChild): Promise<boolean> {
     const { links, store, blobs } = this.#parts;
-    if ((await links.has(revisionLink(name, digest), digest)) && (await store.storedSize(digest)) !== undefined) return true;
+    const stays = (await this.#keeps("revision", digest)) && (await this.#keeps("blob", digest));
+    if (stays && (await links.has(revisionLink(name, digest), digest)) && (await store.storedSize(digest)) !== undefined) return true;
     return mayBeBlob && (await blobs.has(name, digest));
+  }
+
+  async #keeps(kind: "blob" | "revision", digest: Digest): Promise<boolean> {
+    return this.#parts.gate.isIdle || (await this.#parts.gate.keep(kind, digest));
   }
 
   // A damaged manifest, or one of a kind that we do not serve, can be deleted like any other.

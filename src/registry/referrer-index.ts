@@ -75,7 +75,7 @@ export class ReferrerIndex implements Referrers {
 
   /** Notes durably that a manifest refers to another. */
   async add(name: RepositoryName, subject: Digest, referrer: Digest): Promise<void> {
-    await this.#links.write(referrerLink(name, subject, referrer), referrer);
+    await this.#links.ensure(referrerLink(name, subject, referrer), referrer);
   }
 
   /** Forgets that a manifest refers to another. */

@@ -70,7 +70,7 @@ export class TagStore implements Tags {
 
   /** Notes durably that tags are about to point to a manifest; the collector keeps what a tag ever pointed to until it is told not to. */
   async announce(name: RepositoryName, tags: readonly Tag[], digest: Digest): Promise<void> {
-    await mapConcurrently(tags, this.#options.concurrency, (tag) => this.#links.write(tagIndexLink(name, tag, digest), digest));
+    await mapConcurrently(tags, this.#options.concurrency, (tag) => this.#links.ensure(tagIndexLink(name, tag, digest), digest));
   }
 
   /** Points tags to a manifest, durably. The manifest and its link are durable already. */
