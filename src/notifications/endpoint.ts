@@ -153,7 +153,7 @@ export class Endpoint {
       }
       this.#failures++;
       this.#failedAt = clock.now();
-      if (this.#isIdle()) this.#releaseIdle();
+      this.#releaseIdle();
     }
     return false;
   }
@@ -185,6 +185,7 @@ export class Endpoint {
   }
 
   #releaseIdle(): void {
+    if (!this.#isIdle()) return;
     for (const resolve of this.#idle.splice(0)) resolve();
   }
 
