@@ -106,7 +106,7 @@ export class ProxyRegistry implements Registry, AsyncDisposable {
       deleteEnabled,
       staleTimeoutMs: options.staletimeout,
       unattendedMs: options.cachewritetimeout,
-      spoolFolder: options.spooldirectory === "" ? tmpdir() : options.spooldirectory,
+      spoolFolder: options.spooldirectory ?? tmpdir(),
     };
     const resolver = new TagResolver(mirror);
     this.#fetches = new MirrorBlobs(mirror);

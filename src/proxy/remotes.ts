@@ -47,7 +47,7 @@ async function openRemote(options: RemoteOptions, prefix: string | undefined, pa
 }
 
 function credentialsOf(options: RemoteOptions, url: URL, parts: RemoteParts): CredentialSource {
-  if (options.exec.command !== "") {
+  if (options.exec.command !== undefined && options.exec.command !== "") {
     return helperCredentials({ command: options.exec.command, lifetimeMs: options.exec.lifetime, host: url.host, clock: parts.clock, log: parts.log });
   }
   const username = options.username || decodeURIComponent(url.username);
@@ -58,10 +58,10 @@ function credentialsOf(options: RemoteOptions, url: URL, parts: RemoteParts): Cr
 
 async function readTls(options: RemoteOptions["tls"]): Promise<UpstreamTls | undefined> {
   const { rootcas, certificate, key } = options;
-  if (rootcas.length === 0 && certificate === "" && key === "") return undefined;
+  if (rootcas.length === 0 && certificate === undefined && key === undefined) return undefined;
   return {
     ca: rootcas.length === 0 ? undefined : await Promise.all(rootcas.map((file) => readFile(file, "utf8"))),
-    certificate: certificate === "" ? undefined : await readFile(certificate, "utf8"),
-    key: key === "" ? undefined : await readFile(key, "utf8"),
+    certificate: certificate === undefined ? undefined : await readFile(certificate, "utf8"),
+    key: key === undefined ? undefined : await readFile(key, "utf8"),
   };
 }
