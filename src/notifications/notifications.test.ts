@@ -7,7 +7,7 @@ import { digestOf } from "../oci/digest.ts";
 import { type LogFields, type Logger, SILENT_LOGGER } from "../telemetry/log.ts";
 import type { EventOrigin, RegistryEvent } from "./event.ts";
 import { type NotificationParts, type Notifications, openNotifications } from "./notifications.ts";
-import { NOTIFICATIONS_OPTIONS, type NotificationsOptions } from "./options.ts";
+import { NOTIFICATION_OPTIONS, type NotificationOptions } from "./options.ts";
 import { type Listener, startListener } from "./testing/listener.ts";
 
 const ORIGIN: EventOrigin = { requestId: "r", address: "10.0.0.1:1", host: "h", method: "GET", userAgent: "ua", user: undefined };
@@ -22,11 +22,11 @@ function pull(number: number, more: Partial<RegistryEvent> = {}): RegistryEvent 
   return { action: "pull", repository: `repo/${number}`, digest: `sha256:${"1".repeat(64)}`, mediaType: "application/octet-stream", sizeBytes: number, ...more };
 }
 
-function options(endpoints: readonly Record<string, unknown>[], more: Record<string, unknown> = {}): NotificationsOptions {
-  return NOTIFICATIONS_OPTIONS.parse({ directory: folder, endpoints, ...more });
+function options(endpoints: readonly Record<string, unknown>[], more: Record<string, unknown> = {}): NotificationOptions {
+  return NOTIFICATION_OPTIONS.parse({ directory: folder, endpoints, ...more });
 }
 
-function open(chosen: NotificationsOptions, parts: Partial<NotificationParts> = {}): Notifications {
+function open(chosen: NotificationOptions, parts: Partial<NotificationParts> = {}): Notifications {
   return openNotifications(chosen, { log: SILENT_LOGGER, clock: SYSTEM_CLOCK, sourceAddress: "host:5000", instanceId: "i", ...parts });
 }
 
@@ -138,7 +138,7 @@ describe("Notifications", () => {
   });
 
   test("keeps events on disk over a restart without the listener, and delivers them in order", async () => {
-    const chosen = (url: string): NotificationsOptions => options([{ name: "kept", url, persist: true }]);
+    const chosen = (url: string): NotificationOptions => options([{ name: "kept", url, persist: true }]);
     for (let start = 0; start < 60; start += 20) {
       await using notifications = open(chosen("http://127.0.0.1:1/"));
       for (let i = start; i < start + 20; i++) notifications.emit(pull(i), ORIGIN);

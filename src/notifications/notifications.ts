@@ -6,7 +6,7 @@ import { Endpoint, type EndpointCounts, type EndpointMetrics } from "./endpoint.
 import { toEnvelopeEvent } from "./envelope.ts";
 import type { EventOrigin, EventSink, RegistryEvent } from "./event.ts";
 import { MemoryQueue } from "./memory-queue.ts";
-import type { EndpointOptions, NotificationsOptions } from "./options.ts";
+import type { EndpointOptions, NotificationOptions } from "./options.ts";
 import type { EventQueue } from "./queue.ts";
 
 /** What notifications need of the program. */
@@ -39,7 +39,7 @@ export interface EndpointVars {
  * Opens the queues and starts the deliveries; those of events that an earlier run left on disk, too.
  * @throws Error when a queue on disk cannot be used.
  */
-export function openNotifications(options: NotificationsOptions, parts: NotificationParts): Notifications {
+export function openNotifications(options: NotificationOptions, parts: NotificationParts): Notifications {
   refuseTwins(options);
   const endpoints: OpenEndpoint[] = [];
   for (const endpoint of options.endpoints) {
@@ -141,7 +141,7 @@ function identityOf(options: EndpointOptions): string {
   return options.name === "" ? options.url : options.name;
 }
 
-function refuseTwins(options: NotificationsOptions): void {
+function refuseTwins(options: NotificationOptions): void {
   const seen = new Set<string>();
   for (const endpoint of options.endpoints) {
     if (endpoint.disabled || !endpoint.persist) continue;

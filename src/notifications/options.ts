@@ -30,7 +30,7 @@ const ENDPOINT = z.object({
 export type EndpointOptions = z.output<typeof ENDPOINT>;
 
 /** `notifications`: who is told what happens. */
-export const NOTIFICATIONS_OPTIONS = z.object({
+export const NOTIFICATION_OPTIONS = z.object({
   events: z
     .object({ includereferences: flag().prefault(false).describe("Events of pushed manifests list what the manifest refers to.") })
     .prefault({})
@@ -40,4 +40,4 @@ export const NOTIFICATIONS_OPTIONS = z.object({
 });
 
 /** `notifications`, parsed. */
-export type NotificationsOptions = z.output<typeof NOTIFICATIONS_OPTIONS>;
+export type NotificationOptions = z.output<typeof NOTIFICATION_OPTIONS>;
