@@ -3,7 +3,7 @@ import { open, readFile, rm, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type { ByteRange, FileInfo, FileWriter, ListOptions, ListPage, StorageDriver } from "../driver.ts";
 import { InvalidOffsetError, PathNotFoundError, StorageFullError } from "../errors.ts";
-import { checkPath } from "../paths.ts";
+import { checkDirectoryPath, checkPath } from "../paths.ts";
 import { DirectoryCache } from "./directory-cache.ts";
 import { isErrno, isFull, isMissing } from "./errno.ts";
 import { inFolder, openAppendWriter, openAtomicWriter } from "./file-writers.ts";
@@ -114,7 +114,7 @@ class FilesystemDriver implements StorageDriver {
   }
 
   async stat(path: string): Promise<FileInfo> {
-    checkPath(NAME, path, true);
+    checkDirectoryPath(NAME, path);
     const file = path === "/" ? this.#root : this.#root + path;
     try {
       if (this.#isSlow()) {
@@ -132,7 +132,7 @@ class FilesystemDriver implements StorageDriver {
   }
 
   async list(path: string, options: ListOptions = {}): Promise<ListPage> {
-    checkPath(NAME, path, true);
+    checkDirectoryPath(NAME, path);
     const startedAt = performance.now();
     try {
       return this.#directories.list(path === "/" ? this.#root : this.#root + path, options);
