@@ -134,7 +134,8 @@ function finish(context: RequestContext, reply: Reply, label: Match["resource"] 
 
 /** Splits an absolute URL of Bun's into its decoded path and its raw query, without building a URL object. */
 function splitUrl(url: string): { readonly path: string; readonly queryText: string } {
-  const start = url.indexOf("/", url.indexOf("://") + 3);
+  // Bun gives the path alone when a request of HTTP/1.0 names no host.
+  const start = url.startsWith("/") ? 0 : url.indexOf("/", url.indexOf("://") + 3);
   if (start < 0) return { path: "/", queryText: "" };
   const question = url.indexOf("?", start);
   const raw = question < 0 ? url.slice(start) : url.slice(start, question);
