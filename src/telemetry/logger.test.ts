@@ -1,0 +1,76 @@
+import { describe, expect, test } from "bun:test";
+import { openAccessLog } from "../http/access-log.ts";
+import { openLogger, type LoggerOptions } from "./logger.ts";
+import { redactUri } from "./redact-uri.ts";
+
+function collect(options: Partial<LoggerOptions> = {}): { readonly lines: string[]; readonly logger: ReturnType<typeof openLogger> } {
+  const lines: string[] = [];
+  const logger = openLogger({ level: "info", format: "text", fields: { service: "registry" }, reportCaller: false, ...options }, { write: (line) => void lines.push(line), flush: () => undefined });
+  return { lines, logger };
+}
+
+describe("openLogger", () => {
+  test("writes logrus' text: its own three, then fields by key, quoted where needed", () => {
+    const { lines, logger } = collect();
+    logger.warn("a message", { "http.request.host": "h:5000", b: "", a: 3, plain: "x-y_z/1.2" });
+    expect(lines[0]).toMatch(/^time="[^"]+Z" level=warning msg="a message" a=3 b= http\.request\.host="h:5000" plain=x-y_z\/1\.2 service=registry\n$/);
+  });
+  test("writes JSON with sorted keys", () => {
+    const { lines, logger } = collect({ format: "json" });
+    logger.child({ zone: "z" }).error("broken", { "err.code": "x<y>" });
+    const json = JSON.parse(lines[0] ?? "") as Record<string, unknown>;
+    expect(Object.keys(json)).toEqual(["err.code", "level", "msg", "service", "time", "zone"]);
+    expect(json).toMatchObject({ level: "error", msg: "broken", "err.code": "x<y>", zone: "z" });
+  });
+  test("leaves out what is below the level, which can change", () => {
+    const { lines, logger } = collect({ level: "error" });
+    logger.info("no");
+    logger.child({}).warn("no");
+    logger.setLevel("debug");
+    logger.child({}).debug("yes");
+    expect(lines.length).toBe(1);
+  });
+  test("a line's field takes the place of the logger's", () => {
+    const { lines, logger } = collect();
+    logger.info("m", { service: "other" });
+    expect(lines[0]).toContain("service=other");
+    expect(lines[0]).not.toContain("service=registry");
+  });
+  test("cannot be made to write a second line", () => {
+    const { lines, logger } = collect();
+    logger.info("m", { agent: 'x"\ntime="fake"' });
+    expect(lines[0]?.split("\n").length).toBe(2);
+  });
+  test("names its caller when asked", () => {
+    const { lines, logger } = collect({ reportCaller: true });
+    logger.info("m");
+    expect(lines[0]).toMatch(/file="?[^ ]*logger\.test\.ts:\d+/);
+  });
+  test("tells listeners", () => {
+    const { logger } = collect();
+    const heard: string[] = [];
+    logger.listen((line) => heard.push(`${line.level} ${line.message}`));
+    logger.child({}).error("heard");
+    expect(heard).toEqual(["error heard"]);
+  });
+});
+
+describe("openAccessLog", () => {
+  const entry = { clientAddress: "127.0.0.1", method: "GET", uri: "/v2/?_state=secret", protocol: "HTTP/1.1", status: 200, bytes: 2, referer: "", userAgent: 'curl"\n', requestId: "id", user: "u", repository: "a/b", durationMs: 1.23456, startedAt: Date.UTC(2026, 10, 20, 22, 19, 35) };
+  test("writes the Combined Log Format", () => {
+    const lines: string[] = [];
+    openAccessLog("combined", { write: (line) => void lines.push(line), flush: () => undefined }).write(entry);
+    expect(lines).toEqual(['127.0.0.1 - - [20/Nov/2026:22:19:35 +0000] "GET /v2/?_state=<hidden> HTTP/1.1" 200 2 "" "curl\\"\\n"\n']);
+  });
+  test("writes JSON", () => {
+    const lines: string[] = [];
+    openAccessLog("json", { write: (line) => void lines.push(line), flush: () => undefined }).write(entry);
+    expect(JSON.parse(lines[0] ?? "")).toMatchObject({ status: 200, requestId: "id", user: "u", repository: "a/b", durationMs: 1.235, uri: "/v2/?_state=<hidden>" });
+  });
+});
+
+test("redactUri takes out logins, states and signatures", () => {
+  expect(redactUri("/v2/a?_state=abc&digest=sha256:x")).toBe("/v2/a?_state=<hidden>&digest=sha256:x");
+  expect(redactUri("https://user:pass@host/x")).toBe("https://<hidden>@host/x");
+  expect(redactUri("/v2/a/b")).toBe("/v2/a/b");
+});

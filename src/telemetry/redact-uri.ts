@@ -1,0 +1,7 @@
+const SECRET_PARAMETERS = /([?&](?:_state|token|access_token|refresh_token|password|secret|sig|signature|x-amz-signature|x-amz-credential|x-amz-security-token)=)[^&#\s]*/gi;
+
+/** Takes out of a URL what gives access: logins, upload states, tokens, signatures. */
+export function redactUri(uri: string): string {
+  if (!uri.includes("?") && !uri.includes("@")) return uri;
+  return uri.replace(SECRET_PARAMETERS, "$1<hidden>").replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/@\s]+@/i, "$1<hidden>@");
+}
