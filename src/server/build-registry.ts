@@ -1,0 +1,55 @@
+import { availableParallelism } from "node:os";
+import type { Config } from "../config/schema.ts";
+import { type Clock, SYSTEM_CLOCK } from "../lib/clock.ts";
+import { CollectorGate } from "../registry/gc/gate.ts";
+import { type LocalRegistry, openLocalRegistry } from "../registry/local-registry.ts";
+import type { ValidationOptions } from "../registry/options.ts";
+import type { StorageDriver } from "../storage/driver.ts";
+import type { Logger } from "../telemetry/log.ts";
+import { configuredDriver } from "./open-storage.ts";
+
+/** How long registries on local files, and on stores over a network, may go without looking whether somebody collects. */
+const LOCAL_POLL_MS = 500;
+const REMOTE_POLL_MS = 5_000;
+
+/** A registry with what else looks after its store. */
+export interface BuiltRegistry {
+  readonly registry: LocalRegistry;
+  readonly gate: CollectorGate;
+}
+
+/** How long the knowledge that nobody collects is good on a configuration's store; collectors wait twice as long. */
+export function collectorPollMs(config: Config): number {
+  const driver = configuredDriver(config);
+  return driver === "filesystem" || driver === "inmemory" ? LOCAL_POLL_MS : REMOTE_POLL_MS;
+}
+
+/** Puts the local registry of a configuration together. */
+export function buildRegistry(config: Config, driver: StorageDriver, log: Logger): BuiltRegistry {
+  const clock: Clock = SYSTEM_CLOCK;
+  const gate = new CollectorGate(driver, { clock, pollMs: collectorPollMs(config) });
+  const { storage, validation, policy, proxy } = config;
+  const registry = openLocalRegistry({
+    driver,
+    log,
+    clock,
+    gate,
+    // A mirror's expiry deletes whatever clients may do.
+    deleteEnabled: storage.delete.enabled || proxy.remoteurl !== "" || proxy.remotes.length > 0,
+    redirectEnabled: !storage.redirect.disable,
+    validation: manifestValidation(validation),
+    policyClasses: policy.repository.classes,
+    tagConcurrency: storage.tag.concurrencylimit > 0 ? storage.tag.concurrencylimit : availableParallelism(),
+  });
+  return { registry, gate };
+}
+
+function manifestValidation(options: ValidationOptions): Parameters<typeof openLocalRegistry>[0]["validation"] {
+  const { urls, indexes, images } = options.manifests;
+  return {
+    enabled: options.enabled || !options.disabled,
+    urls: { allow: urls.allow.map((source) => new RegExp(source)), deny: urls.deny.map((source) => new RegExp(source)) },
+    indexes: { platforms: indexes.platforms, platformList: indexes.platformlist },
+    sparseImages: images.sparse,
+  };
+}
