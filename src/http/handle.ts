@@ -15,7 +15,7 @@ export async function handleRequest(parts: AppParts, request: Request, peer: Pee
   const { path, queryText } = splitUrl(request.url);
   const context = new RequestContext(parts, request, { peer, path, queryText });
   const local = stripPrefix(path, parts.options.urls.prefix);
-  const match = local === undefined ? undefined : matchPath(local);
+  const match = local === undefined || local.includes("//") ? undefined : matchPath(local);
   const label = match !== undefined && "resource" in match ? match.resource : undefined;
   if (label !== undefined) parts.metrics?.begin(label);
   const span = parts.tracing?.startRequest(request, path);
