@@ -5,6 +5,7 @@ import type { BlobContent, BlobInfo, Blobs, MountedBlob, OpenRequest } from "../
 import { BlobFill } from "./fill.ts";
 import { askingUpstream, isUnknown, type Mirror, noteUpstreamError } from "./mirror.ts";
 import type { MirrorRoute } from "./routes.ts";
+import type { UpstreamBlob } from "./upstream.ts";
 import { UpstreamError } from "./upstream-error.ts";
 
 /** The blobs of a mirror: those that are kept are served like local ones, the others while they are fetched. */
@@ -81,7 +82,7 @@ export class MirrorBlobs implements Blobs {
   async #sizeUpstream(route: MirrorRoute, digest: Digest): Promise<number> {
     const { missing, traffic } = this.#mirror;
     return await this.#asking(route, digest, async () => {
-      const sizeBytes = await missing.ask(keyOf(route.repository, digest), () => route.remote.upstream.statBlob(route.upstreamName, digest));
+      const sizeBytes = await missing.ask(`blob ${keyOf(route.repository, digest)}`, () => route.remote.upstream.statBlob(route.upstreamName, digest));
       traffic.miss("blob", 0);
       return sizeBytes;
     });
@@ -120,19 +121,19 @@ export class MirrorBlobs implements Blobs {
 
   async #begin(route: MirrorRoute, digest: Digest): Promise<BlobFill | undefined> {
     const { store, local, missing, traffic, clock, log, closing, unattendedMs, spoolFolder } = this.#mirror;
-    const { repository, upstreamName, remote } = route;
+    const { repository } = route;
     // It may have been stored between the look that missed it and now.
     if (await isKept(() => local.blobs.stat(repository, digest))) return undefined;
-    return await missing.ask(keyOf(repository, digest), async () => {
+    return await missing.ask(`blob ${keyOf(repository, digest)}`, async () => {
       if ((await store.storedSize(digest)) !== undefined) {
         // Another repository has brought it here: that upstream's repository has it, too, is all there is to know.
-        await remote.upstream.statBlob(upstreamName, digest);
+        await route.remote.upstream.statBlob(route.upstreamName, digest);
         await store.linkBlob(repository, digest);
         return undefined;
       }
       return await BlobFill.begin({
         digest,
-        fetch: (options) => remote.upstream.blob(upstreamName, digest, options),
+        fetch: (options) => fetchBlob(route, digest, options),
         receive: (sizeBytes) => store.receive(repository, digest, sizeBytes),
         readStored: (range) => store.read(digest, range),
         spoolFolder,
@@ -170,6 +171,14 @@ export class MirrorBlobs implements Blobs {
 
 function keyOf(repository: RepositoryName, digest: Digest): string {
   return `${repository}@${digest}`;
+}
+
+/** Opens a blob upstream. Servers that send it in chunks without its size are asked for that beside. */
+async function fetchBlob({ remote, upstreamName }: MirrorRoute, digest: Digest, options: { readonly offset: number; readonly signal: AbortSignal }): Promise<UpstreamBlob> {
+  const blob = await remote.upstream.blob(upstreamName, digest, options);
+  if (blob.sizeBytes !== undefined) return blob;
+  const sizeBytes = await remote.upstream.statBlob(upstreamName, digest).catch(() => undefined);
+  return { ...blob, sizeBytes };
 }
 
 async function isKept(look: () => Promise<unknown>): Promise<boolean> {

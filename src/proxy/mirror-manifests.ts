@@ -75,7 +75,7 @@ export class MirrorManifests implements Manifests {
 
   async #fetch(route: MirrorRoute, digest: Digest, known: Uint8Array | undefined): Promise<FetchedManifest> {
     const { missing, traffic, usage } = this.#mirror;
-    const bytes = known ?? (await missing.ask(`${route.repository}@${digest}`, () => route.remote.upstream.manifest(route.upstreamName, digest)));
+    const bytes = known ?? (await missing.ask(`manifest ${route.repository}@${digest}`, () => route.remote.upstream.manifest(route.upstreamName, digest)));
     traffic.pulled("manifest", bytes.length);
     const parsed = understood(bytes, digest);
     const manifest: StoredManifest = { digest, mediaType: parsed.mediaType, bytes };

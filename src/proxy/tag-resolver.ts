@@ -57,7 +57,7 @@ export class TagResolver {
     const { upstream } = route.remote;
     if (known !== undefined && upstream.isResting) return { digest: known, known };
     try {
-      const answer = await this.#mirror.missing.ask(key, () => upstream.resolveTag(route.upstreamName, tag, known === undefined ? undefined : this.#mirror.staleTimeoutMs));
+      const answer = await this.#mirror.missing.ask(`tag ${key}`, () => upstream.resolveTag(route.upstreamName, tag, known === undefined ? undefined : this.#mirror.staleTimeoutMs));
       this.#tags.set(key, { digest: answer.digest, checkedAt: this.#mirror.clock.now(), known });
       return { ...answer, known };
     } catch (error) {
