@@ -3,6 +3,7 @@ import { digestOf, seededBytes, TYPES } from "../support/http.ts";
 import { type ConfigSection, type RegistryProcess, startRegistry } from "../support/registry-process.ts";
 import { describeWith } from "../support/services.ts";
 import type { ExchangeRequest, Side } from "./exchange.ts";
+import type { DifferenceId } from "./differences.ts";
 import { compare, type Step, unseenDifferences } from "./sequence.ts";
 
 const CONFIG = JSON.stringify({ architecture: "amd64", os: "linux", config: {}, rootfs: { type: "layers", diff_ids: [] } });
@@ -80,7 +81,7 @@ describeWith(["reference"], "ours answers as distribution 2.8 does", () => {
       { title: "tags with slash", request: get("/v2/a/tags/list/") },
       { title: "uploads without slash", request: { method: "POST", path: "/v2/a/blobs/uploads", body: "" } },
       { title: "double slash", request: get("/v2//a/tags/list") },
-      { title: "dots", request: get("/v2/a/../b/tags/list") },
+      { title: "dots", request: get("/v2/a/../b/tags/list"), differs: "dots" },
       { title: "unrouted", request: get("/v2/a/nothing"), differs: "unrouted-path" },
       { title: "unrouted below the root", request: get("/v3/"), differs: "unrouted-path" },
       { title: "unrouted in depth", request: get("/v2/a/b/c/d/e"), differs: "unrouted-path" },
@@ -88,11 +89,13 @@ describeWith(["reference"], "ours answers as distribution 2.8 does", () => {
   });
 
   test("names", async () => {
-    const valid = ["a", "a/b", "a-b", "a--b", "a__b", "a.b", "a_b", "0", "a/b/c/d/e/f/g", "Foo/bar", "a".repeat(255), "manifests/tags", "a/blobs"];
+    const valid = ["a", "a/b", "a-b", "a--b", "a__b", "a.b", "a_b", "0", "a/b/c/d/e/f/g", "manifests/tags", "a/blobs"];
+    const validHere = ["Foo/bar", "a".repeat(255)];
     const invalid = ["Foo", "a..b", "_a", "a_", "-a", "a-", "a___b", ".a", "A/B", "a/B", "é", "a%20b", "a*b"];
     await run([
       ...valid.map((name): Step => ({ title: `tags of ${name.slice(0, 20)}`, request: get(`/v2/${name}/tags/list`) })),
       ...valid.map((name): Step => ({ title: `upload to ${name.slice(0, 20)}`, request: begin(name) })),
+      ...validHere.map((name): Step => ({ title: `upload to ${name.slice(0, 20)}`, request: begin(name), differs: "upper-case-name" })),
       ...invalid.map((name): Step => ({ title: `tags of ${name}`, request: get(`/v2/${name}/tags/list`), differs: "unrouted-path" })),
       { title: "escaped slash", request: get("/v2/a%2Fb/tags/list") },
     ]);
@@ -100,11 +103,10 @@ describeWith(["reference"], "ours answers as distribution 2.8 does", () => {
 
   test("methods", async () => {
     const paths = ["/v2/_catalog", "/v2/a/tags/list", "/v2/a/manifests/latest", `/v2/a/blobs/${digestOf("x")}`];
-    await run(
-      paths.flatMap((path) =>
-        ["POST", "PATCH", "OPTIONS"].map((method): Step => ({ title: `${method} ${path.slice(0, 30)}`, request: { method, path, ...(method === "OPTIONS" ? {} : { body: "" }) } })),
-      ),
-    );
+    await run([
+      ...paths.flatMap((path) => ["POST", "PATCH"].map((method): Step => ({ title: `${method} ${path.slice(0, 30)}`, request: { method, path, body: "" }, differs: "method" }))),
+      ...["/v2/_catalog", "/v2/a/manifests/latest", `/v2/a/blobs/${digestOf("x")}`].map((path): Step => ({ title: `OPTIONS ${path.slice(0, 30)}`, request: { method: "OPTIONS", path } })),
+    ]);
   });
 
   test("the life of a blob", async () => {
@@ -167,13 +169,13 @@ describeWith(["reference"], "ours answers as distribution 2.8 does", () => {
       { title: "begin to cancel", request: begin(name) },
       { title: "cancel", request: here("DELETE") },
       { title: "begin for another repository", request: begin(name) },
-      { title: "status under another name", request: (side) => get(side.location.replace(name, "life/other")) },
+      { title: "status under another name", request: (side) => get(side.location.replace(name, "life/other")), differs: "foreign-state" },
       { title: "begin for a wrong digest", request: begin(name) },
       { title: "wrong digest", request: finish("hello", digestOf("bye")) },
       { title: "begin for a forged state", request: begin(name) },
-      { title: "PATCH with a forged state", request: (side) => ({ method: "PATCH", path: side.location.replace(/_state=.{10}/, "_state=AAAAAAAAAA"), body: "x" }) },
-      { title: "PATCH without state", request: (side) => ({ method: "PATCH", path: side.location.replace(/\?.*/, ""), body: "x" }) },
-      { title: "PATCH with a state that is no base64", request: (side) => ({ method: "PATCH", path: side.location.replace(/_state=.*/, "_state=****"), body: "x" }) },
+      { title: "PATCH with a forged state", request: (side) => ({ method: "PATCH", path: side.location.replace(/_state=.{10}/, "_state=AAAAAAAAAA"), body: "x" }), differs: "forged-state" },
+      { title: "PATCH without state", request: (side) => ({ method: "PATCH", path: side.location.replace(/\?.*/, ""), body: "x" }), differs: "forged-state" },
+      { title: "PATCH with a state that is no base64", request: (side) => ({ method: "PATCH", path: side.location.replace(/_state=.*/, "_state=****"), body: "x" }), differs: "forged-state" },
     ]);
   });
 
@@ -223,8 +225,8 @@ describeWith(["reference"], "ours answers as distribution 2.8 does", () => {
         { title: "HEAD by tag", request: head(byTag, { Accept: type }) },
         { title: "HEAD by digest", request: head(byDigest, { Accept: type }) },
         { title: "Accept with quality and others", request: get(byTag, { Accept: `text/html, ${type};q=0.5` }) },
-        { title: "If-None-Match", request: get(byTag, { Accept: type, "If-None-Match": `"${digest}"` }) },
-        { title: "If-None-Match unquoted", request: get(byDigest, { Accept: type, "If-None-Match": digest }) },
+        { title: "If-None-Match", request: get(byTag, { Accept: type, "If-None-Match": `"${digest}"` }), differs: "not-modified-manifest" },
+        { title: "If-None-Match unquoted", request: get(byDigest, { Accept: type, "If-None-Match": digest }), differs: "not-modified-manifest" },
         { title: "If-None-Match other", request: get(byTag, { Accept: type, "If-None-Match": '"x"' }) },
         { title: "GET a manifest as a blob", request: get(`/v2/${name}/blobs/${digest}`) },
         { title: "DELETE by an unknown digest", request: remove(`/v2/${name}/manifests/${digestOf("x")}`) },
@@ -258,19 +260,289 @@ describeWith(["reference"], "ours answers as distribution 2.8 does", () => {
     });
   }
 
-  test("lists", async () => {
-    const name = "list/one";
+  test("what is served for which Accept", async () => {
+    const name = "accept/all";
+    const children = [manifest("oci"), manifest("docker")];
+    const stored = {
+      oci: { type: TYPES.ociManifest, body: manifest("oci") },
+      docker: { type: TYPES.dockerManifest, body: manifest("docker") },
+      index: { type: TYPES.ociIndex, body: index("oci", [manifest("oci")]) },
+      list: { type: TYPES.dockerList, body: index("docker", [manifest("docker")]) },
+      "oci-typeless": { type: TYPES.ociManifest, body: manifest("oci", { mediaType: undefined, annotations: { typeless: "yes" } }) },
+      "index-typeless": { type: TYPES.ociIndex, body: index("oci", [manifest("oci")], { mediaType: undefined }) },
+    };
+    const accepts: Record<string, string | undefined> = {
+      none: undefined,
+      star: "*/*",
+      docker: TYPES.dockerManifest,
+      list: TYPES.dockerList,
+      oci: TYPES.ociManifest,
+      index: TYPES.ociIndex,
+      text: "text/html",
+      everything: `${TYPES.dockerManifest}, ${TYPES.dockerList},${TYPES.ociManifest} , ${TYPES.ociIndex}; q=0.1`,
+    };
+    const steps: Step[] = [...pushContent(name), ...children.map((child, position): Step => ({ title: "PUT child", request: put(name, digestOf(child), child, position === 0 ? TYPES.ociManifest : TYPES.dockerManifest) }))];
+    for (const [tag, { type, body }] of Object.entries(stored)) steps.push({ title: `PUT ${tag}`, request: put(name, tag, body, type) });
+    for (const [tag, { type, body }] of Object.entries(stored)) {
+      for (const [label, accept] of Object.entries(accepts)) {
+        for (const reference of [tag, digestOf(body)]) {
+          const isTag = reference === tag;
+          const differs = acceptDifference({ type, accept: accept ?? "", isTag, isTypeless: tag.endsWith("typeless") });
+          steps.push({
+            title: `GET ${tag} by ${isTag ? "tag" : "digest"} for ${label}`,
+            request: get(`/v2/${name}/manifests/${reference}`, accept === undefined ? {} : { Accept: accept }),
+            ...(differs === undefined ? {} : { differs }),
+          });
+        }
+      }
+    }
+    await run(steps);
+  });
+
+  test("manifests that are refused", async () => {
+    const name = "refused/all";
+    const badDigest = (digest: string): string => manifest("oci", { layers: [{ mediaType: TYPES.ociLayer, digest, size: 1 }] });
     await run([
       ...pushContent(name),
-      ...["a", "b", "c"].map((tag): Step => ({ title: `PUT ${tag}`, request: put(name, tag, manifest("docker"), TYPES.dockerManifest) })),
-      {
-        title: "PUT sets no order",
-        request: get(`/v2/${name}/tags/list`),
-      },
+      { title: "another type than it says", request: put(name, "bad", manifest("docker"), TYPES.ociManifest) },
+      { title: "a list as a manifest", request: put(name, "bad", index("docker", []), TYPES.dockerManifest) },
+      { title: "a manifest as an index", request: put(name, "bad", manifest("oci", { mediaType: undefined }), TYPES.ociIndex) },
+      { title: "an index as a manifest", request: put(name, "bad", index("oci", [], { mediaType: undefined }), TYPES.ociManifest) },
+      { title: "a Docker manifest without its type", request: put(name, "bad", manifest("docker", { mediaType: undefined }), TYPES.dockerManifest) },
+      { title: "an unknown type", request: put(name, "bad", manifest("oci"), "application/vnd.example+json") },
+      { title: "plain JSON", request: put(name, "bad", manifest("oci"), "application/json"), differs: "json-type-put" },
+      { title: "schema version 1", request: put(name, "bad", JSON.stringify({ schemaVersion: 1, name, tag: "bad" }), "application/vnd.docker.distribution.manifest.v1+json") },
+      { title: "schema version 3", request: put(name, "bad", manifest("oci", { schemaVersion: 3 }), TYPES.ociManifest), differs: "schema-version" },
+      { title: "a layer with a short digest", request: put(name, "bad", badDigest("sha256:abc"), TYPES.ociManifest), differs: "layer-digest" },
+      { title: "a layer with an unknown algorithm", request: put(name, "bad", badDigest("md5:d41d8cd98f00b204e9800998ecf8427e"), TYPES.ociManifest), differs: "layer-digest" },
+      { title: "a layer without digest", request: put(name, "bad", badDigest(""), TYPES.ociManifest), differs: "layer-no-digest" },
+      { title: "a missing layer", request: put(name, "bad", badDigest(digestOf("missing")), TYPES.ociManifest) },
+      { title: "a child that is a layer", request: put(name, "bad", index("oci", []).replace("[]", `[${JSON.stringify({ mediaType: TYPES.ociManifest, digest: digestOf(LAYER), size: LAYER.length })}]`), TYPES.ociIndex), differs: "child-layer" },
+      { title: "more than 4 MiB", request: put(name, "bad", manifest("oci", { annotations: { a: "a".repeat(4 * 1024 * 1024) } }), TYPES.ociManifest), differs: "large-manifest" },
+      { title: "a tag that cannot be", request: put(name, "-bad", manifest("oci"), TYPES.ociManifest), differs: "bad-tag" },
+      { title: "a tag of 129 characters", request: put(name, "a".repeat(129), manifest("oci"), TYPES.ociManifest), differs: "bad-tag" },
+      { title: "a tag of 128 characters", request: put(name, "a".repeat(128), manifest("oci"), TYPES.ociManifest) },
+      { title: "a digest that cannot be", request: put(name, "sha256:abc", manifest("oci"), TYPES.ociManifest), differs: "bad-reference" },
+      { title: "GET a digest that cannot be", request: get(`/v2/${name}/manifests/sha256:abc`), differs: "bad-reference" },
+      { title: "GET a layer as a manifest", request: get(`/v2/${name}/manifests/${digestOf(LAYER)}`, { Accept: TYPES.ociManifest }), differs: "layer-as-manifest" },
+      { title: "If-None-Match of what is not there", request: get(`/v2/${name}/manifests/${digestOf("x")}`, { "If-None-Match": `"${digestOf("x")}"` }), differs: "absent-not-modified" },
     ]);
   });
 
-  test("every row of the table of differences was seen", () => {
+  test("sha512", async () => {
+    const name = "sha512/all";
+    const digest = digestOf(LAYER, "sha512");
+    const body = manifest("oci");
+    await run([
+      { title: "begin", request: begin(name) },
+      { title: "finish", request: finish(LAYER, digest), differs: "sha512-blob" },
+      { title: "GET", request: get(`/v2/${name}/blobs/${digest}`), differs: "sha512-blob-get" },
+      ...pushContent(name),
+      { title: "PUT a manifest", request: put(name, digestOf(body, "sha512"), body, TYPES.ociManifest), differs: "sha512-manifest" },
+    ]);
+  });
+
+  test("deleting by tag", async () => {
+    const name = "delete/tag";
+    await run([
+      ...pushContent(name),
+      { title: "PUT", request: put(name, "gone", manifest("oci"), TYPES.ociManifest) },
+      { title: "DELETE by tag", request: remove(`/v2/${name}/manifests/gone`), differs: "tag-delete" },
+      { title: "DELETE an unknown tag", request: remove(`/v2/${name}/manifests/nothing`), differs: "tag-delete-unknown" },
+      { title: "DELETE by digest", request: remove(`/v2/${name}/manifests/${digestOf(manifest("oci"))}`) },
+      { title: "tags after the last one is gone", request: get(`/v2/${name}/tags/list`), differs: "no-tags" },
+    ]);
+  });
+
+  test("lists of tags", async () => {
+    const name = "list/tags";
+    const list = `/v2/${name}/tags/list`;
+    await run([
+      ...pushContent(name),
+      { title: "PUT b", request: put(name, "b", manifest("docker"), TYPES.dockerManifest) },
+      { title: "one tag", request: get(list) },
+      ...["c", "a", "B", "1"].map((tag): Step => ({ title: `PUT ${tag}`, request: put(name, tag, manifest("docker"), TYPES.dockerManifest) })),
+      { title: "all", request: get(list), differs: "tags-order" },
+      { title: "a page", request: get(`${list}?n=2`), differs: "tags-page" },
+      { title: "after a tag", request: get(`${list}?last=b`), differs: "tags-page" },
+      { title: "a page of none", request: get(`${list}?n=0`), differs: "tags-page" },
+      { title: "a page that is no number", request: get(`${list}?n=x`), differs: "bad-page" },
+      { title: "a negative page", request: get(`${list}?n=-1`), differs: "bad-page" },
+      { title: "HEAD", request: head(list), differs: "tags-head" },
+    ]);
+  });
+
+  test("referrers and extensions", async () => {
+    const name = "oci/referrers";
+    const subject = { mediaType: TYPES.ociManifest, digest: digestOf(manifest("oci")), size: manifest("oci").length };
+    await run([
+      ...pushContent(name),
+      { title: "PUT with a subject", request: put(name, "artifact", manifest("oci", { subject }), TYPES.ociManifest) },
+      { title: "referrers", request: get(`/v2/${name}/referrers/${subject.digest}`), differs: "referrers" },
+      { title: "extensions", request: get("/v2/_oci/ext/discover"), differs: "extensions" },
+      { title: "PUT with tags in the query", request: put(name, `${digestOf(manifest("oci"))}?tag=one&tag=two`, manifest("oci"), TYPES.ociManifest) },
+      { title: "GET a tag that the query named", request: get(`/v2/${name}/manifests/one`, { Accept: TYPES.ociManifest }), differs: "query-tags" },
+    ]);
+  });
+
+  test("uploads, where ours is more forgiving", async () => {
+    const name = "forgiving/upload";
+    const keep = (key: string) => (_: unknown, side: Side): void => void side.memory.set(key, side.location);
+    const kept = (key: string, side: Side): string => side.memory.get(key) ?? "";
+    await run([
+      { title: "one POST with the whole blob", request: { method: "POST", path: `/v2/${name}/blobs/uploads/?digest=${digestOf("hello")}`, body: "hello", headers: { "Content-Type": "application/octet-stream" } }, differs: "single-post" },
+      { title: "mount without a source", request: { method: "POST", path: `/v2/forgiving/mount/blobs/uploads/?mount=${digestOf(CONFIG)}`, body: "" }, differs: "mount-anywhere" },
+      { title: "begin", request: begin(name), then: keep("first") },
+      { title: "status without state", request: (side) => get(side.location.replace(/\?.*/, "")), differs: "status-without-state" },
+      { title: "PATCH with another type", request: (side) => ({ method: "PATCH", path: side.location, body: "x", headers: { "Content-Type": "text/plain" } }), differs: "patch-type" },
+      { title: "begin for ranges", request: begin(name) },
+      { title: "PATCH with a range", request: (side) => ({ method: "PATCH", path: side.location, body: "hello", headers: { "Content-Range": "0-4" } }), then: keep("second") },
+      { title: "PATCH out of order", request: (side) => ({ method: "PATCH", path: side.location, body: "hello", headers: { "Content-Range": "20-24" } }), differs: "range-order" },
+      { title: "begin to go stale", request: begin(name), then: keep("stale") },
+      { title: "PATCH", request: (side) => ({ method: "PATCH", path: side.location, body: "hello" }) },
+      { title: "PATCH with a stale state", request: (side) => ({ method: "PATCH", path: kept("stale", side), body: "hello" }), differs: "stale-state" },
+      { title: "status after it", request: (side) => get(side.location) },
+    ]);
+  });
+
+  test("catalog", async () => {
+    await run([
+      { title: "first three", request: get("/v2/_catalog?n=3"), differs: "catalog-without-manifests" },
+      { title: "a page of none", request: get("/v2/_catalog?n=0") },
+      { title: "too large a page", request: get("/v2/_catalog?n=1001") },
+      { title: "a page that is no number", request: get("/v2/_catalog?n=x"), differs: "bad-page" },
+      { title: "a negative page", request: get("/v2/_catalog?n=-1"), differs: "bad-page" },
+      { title: "after the last", request: get("/v2/_catalog?last=zzzz") },
+    ]);
+  });
+
+  test("ranges that cannot be served", async () => {
+    const path = `/v2/ranges/blob/blobs/${digestOf(LAYER)}`;
+    await run([
+      { title: "begin", request: begin("ranges/blob") },
+      { title: "finish", request: finish(LAYER) },
+      { title: "after the end", request: get(path, { Range: "bytes=5000-10000" }), differs: "bad-range" },
+      { title: "backwards", request: get(path, { Range: "bytes=500-0" }), differs: "bad-range" },
+      { title: "no range", request: get(path, { Range: "bytes=x" }), differs: "bad-range" },
+      { title: "If-Match", request: get(path, { "If-Match": '"other"' }), differs: "if-match" },
+    ]);
+  });
+});
+
+/** Which row of the table an Accept matrix entry falls under. */
+function acceptDifference(asked: { readonly type: string; readonly accept: string; readonly isTag: boolean; readonly isTypeless: boolean }): DifferenceId | undefined {
+  if (asked.accept.includes(asked.type)) return undefined;
+  switch (asked.type) {
+    case TYPES.ociManifest:
+      return "accept-oci";
+    case TYPES.ociIndex:
+      return asked.isTypeless ? undefined : "accept-oci";
+    case TYPES.dockerManifest:
+      return asked.isTag ? "accept-schema1" : undefined;
+    default:
+      // Who takes images but no lists gets the image for linux/amd64 from both.
+      return asked.isTag && !asked.accept.includes(TYPES.dockerManifest) ? "accept-list" : undefined;
+  }
+}
+
+const CONFIGURED: readonly { readonly title: string; readonly config: ConfigSection; readonly steps: readonly Step[] }[] = [
+  {
+    title: "deletion off",
+    config: { storage: { delete: { enabled: false } } },
+    steps: [
+      { title: "begin", request: begin("off/delete") },
+      { title: "finish", request: finish(LAYER) },
+      { title: "DELETE blob", request: remove(`/v2/off/delete/blobs/${digestOf(LAYER)}`) },
+      { title: "DELETE manifest", request: remove(`/v2/off/delete/manifests/${digestOf("x")}`) },
+      { title: "DELETE tag", request: remove("/v2/off/delete/manifests/x") },
+    ],
+  },
+  {
+    title: "relative URLs",
+    config: { http: { relativeurls: true } },
+    steps: [
+      { title: "begin", request: begin("relative/urls") },
+      { title: "PATCH", request: (side) => ({ method: "PATCH", path: side.location, body: "x" }) },
+      { title: "finish", request: finish("", digestOf("x")) },
+      ...pushContent("relative/urls"),
+      { title: "PUT", request: put("relative/urls", "x", manifest("docker"), TYPES.dockerManifest) },
+    ],
+  },
+  {
+    title: "a prefix",
+    config: { http: { prefix: "/my/reg/" } },
+    steps: [
+      { title: "base", request: get("/my/reg/v2/") },
+      { title: "base without the prefix", request: get("/v2/"), differs: "unrouted-path" },
+      { title: "begin", request: { method: "POST", path: "/my/reg/v2/pre/fix/blobs/uploads/", body: "" } },
+      { title: "finish", request: finish(LAYER) },
+      { title: "base without slash", request: get("/my/reg/v2") },
+    ],
+  },
+  {
+    title: "a host",
+    config: { http: { host: "https://registry.example:8443" } },
+    steps: [{ title: "begin", request: begin("some/host") }],
+  },
+  {
+    title: "proxies in front",
+    config: {},
+    steps: [
+      ["X-Forwarded-Proto", { "X-Forwarded-Proto": "https" }],
+      ["X-Forwarded-Host", { "X-Forwarded-Proto": "https", "X-Forwarded-Host": "registry.example, inner.example" }],
+      ["X-Forwarded-Port is not looked at", { "X-Forwarded-Host": "registry.example", "X-Forwarded-Port": "8443" }],
+      ["Forwarded", { Forwarded: 'for=192.0.2.1;proto=https;host="registry.example:8443", for=10.0.0.1;host=other' }],
+      ["Forwarded before X-Forwarded", { Forwarded: "proto=https;host=one.example", "X-Forwarded-Host": "two.example", "X-Forwarded-Proto": "http" }],
+      ["a broken Forwarded", { Forwarded: 'host="unterminated', "X-Forwarded-Host": "two.example" }],
+    ].map(([title, headers]) => ({ title: String(title), request: { method: "POST", path: "/v2/forwarded/all/blobs/uploads/", body: "", headers: headers as Record<string, string> } })),
+  },
+  {
+    title: "headers",
+    config: { http: { headers: { "X-Custom": ["one", "two"] } } },
+    steps: [
+      { title: "base", request: get("/v2/") },
+      { title: "an error", request: get("/v2/custom/headers/tags/list") },
+      { title: "begin", request: begin("custom/headers") },
+      { title: "finish", request: finish(LAYER) },
+      { title: "a blob", request: get(`/v2/custom/headers/blobs/${digestOf(LAYER)}`) },
+    ],
+  },
+  {
+    title: "read-only",
+    config: { storage: { maintenance: { readonly: { enabled: true } } } },
+    steps: [
+      { title: "base", request: get("/v2/") },
+      { title: "begin", request: begin("read/only"), differs: "method" },
+      { title: "PUT", request: put("read/only", "x", manifest("oci"), TYPES.ociManifest), differs: "method" },
+      { title: "DELETE", request: remove(`/v2/read/only/manifests/${digestOf("x")}`), differs: "method" },
+      { title: "DELETE blob", request: remove(`/v2/read/only/blobs/${digestOf("x")}`), differs: "method" },
+      { title: "GET", request: get("/v2/read/only/manifests/x", { Accept: TYPES.ociManifest }) },
+    ],
+  },
+  {
+    title: "silly auth",
+    config: { auth: { silly: { realm: "silly-realm", service: "silly-service" } } },
+    steps: [
+      { title: "base", request: get("/v2/") },
+      { title: "base with any credentials", request: get("/v2/", { Authorization: "anything" }) },
+      { title: "GET", request: get("/v2/silly/auth/manifests/x") },
+      { title: "begin", request: begin("silly/auth") },
+      { title: "DELETE", request: remove(`/v2/silly/auth/blobs/${digestOf("x")}`) },
+      { title: "catalog", request: get("/v2/_catalog") },
+      { title: "mount", request: { method: "POST", path: `/v2/silly/auth/blobs/uploads/?mount=${digestOf("x")}&from=silly/from`, body: "" } },
+      { title: "unrouted", request: get("/v2/silly/nothing"), differs: "unrouted-path" },
+      { title: "root", request: get("/") },
+    ],
+  },
+];
+
+describeWith(["reference"], "ours answers as distribution 2.8 does when configured with", () => {
+  test.each(CONFIGURED.map(({ title, ...rest }) => [title, rest] as const))("%s", async (_, { config, steps }) => {
+    await using both = await startBoth(config);
+    await compare(both.distribution, both.ours, steps);
+  });
+
+  test("and every row of the table of differences was seen", () => {
     expect(unseenDifferences()).toEqual([]);
   });
 });

@@ -86,7 +86,6 @@ const COMPARED = [
   "location",
   "range",
   "www-authenticate",
-  "x-content-type-options",
   "x-custom",
 ] as const;
 
@@ -101,7 +100,7 @@ export function normalise(answer: Answer, side: Side): { status: number; headers
   const body = normaliseBody(answer, side);
   // The length of an error's text, and of a redirection's page, is nobody's business.
   if (answer.status >= 300) delete headers["content-length"];
-  if (answer.status >= 300 && answer.body === "") delete headers["content-type"];
+  if (answer.status < 400 ? answer.status >= 300 : answer.body === "") delete headers["content-type"];
   return { status: answer.status, headers, body };
 }
 

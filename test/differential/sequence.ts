@@ -45,7 +45,14 @@ async function send(side: Side, step: Step): Promise<Sent> {
 
 function sameProblem(theirs: Sent, mine: Sent): string | undefined {
   if (Bun.deepEquals(theirs.normal, mine.normal)) return undefined;
-  return `distribution ${JSON.stringify(theirs.normal)}, ours ${JSON.stringify(mine.normal)}`;
+  return `distribution ${summary(theirs, mine)}, ours ${summary(mine, theirs)}`;
+}
+
+/** The status of an answer and what is not the same in another. */
+function summary({ normal }: Sent, other: Sent): string {
+  const headers = Object.entries(normal.headers).filter(([name, value]) => other.normal.headers[name] !== value);
+  const body = Bun.deepEquals(normal.body, other.normal.body) ? [] : [JSON.stringify(normal.body)?.slice(0, 200)];
+  return [normal.status, ...headers.map(([name, value]) => `${name}: ${value}`), ...body].join(" ");
 }
 
 /** The table begins each answer with its status and, for errors, the code. */
@@ -53,7 +60,7 @@ function tableProblem(id: DifferenceId, theirs: Sent, mine: Sent): string | unde
   const row = DIFFERENCES.find((each) => each.id === id);
   if (row === undefined) return `no row ${id}`;
   const problems = [promiseProblem("distribution", row.distribution, theirs), promiseProblem("ours", row.ours, mine)].filter((problem) => problem !== undefined);
-  if (Bun.deepEquals(theirs.normal, mine.normal)) problems.push(`row ${id} says that the answers differ, but they are the same: ${JSON.stringify(mine.normal)}`);
+  if (Bun.deepEquals(theirs.normal, mine.normal)) problems.push(`row ${id} says that the answers differ, but they are the same: ${JSON.stringify(mine.normal).slice(0, 500)}`);
   if (problems.length === 0) seen.add(id);
   return problems.length === 0 ? undefined : problems.join("; ");
 }
@@ -61,7 +68,7 @@ function tableProblem(id: DifferenceId, theirs: Sent, mine: Sent): string | unde
 function promiseProblem(who: string, promise: string, { answer, normal }: Sent): string | undefined {
   const status = Number(/^\d{3}/.exec(promise)?.[0]);
   const codes = promise.match(/\b[A-Z]+(?:_[A-Z]+)+\b|\b(?:UNKNOWN|UNSUPPORTED|DENIED)\b/g) ?? [];
-  if (answer.status !== status) return `${who} promises ${promise}, answers ${JSON.stringify(normal)}`;
+  if (answer.status !== status) return `${who} promises ${promise}, answers ${JSON.stringify(normal).slice(0, 500)}`;
   if (status < 400 || codes.length === 0) return undefined;
   return codes.some((code) => answer.body.includes(`"${code}"`)) ? undefined : `${who} promises ${promise}, answers ${answer.body}`;
 }

@@ -233,7 +233,7 @@ describe("large bodies", () => {
 
 describe("a refusal is readable by a client that is still sending", () => {
   const refusals: [string, (path: string) => string, number[]][] = [
-    ["an upload that nobody knows", () => "PATCH /v2/wire/bodies/blobs/uploads/00000000-0000-4000-8000-000000000000?_state=x", [404]],
+    ["an upload that nobody knows", () => "PATCH /v2/wire/bodies/blobs/uploads/00000000-0000-4000-8000-000000000000?_state=x", [400, 404]],
     ["a digest that is none", (path) => `PUT ${withDigest(path, "sha256:abc")}`, [400]],
     ["a route that does not exist", () => "PUT /v2/wire/bodies/nothing", [404]],
     ["a method that is not allowed", () => "POST /v2/wire/bodies/tags/list", [405]],
