@@ -78,7 +78,14 @@ async function main(): Promise<void> {
   await using bench = await openBench(scale, options.folder);
   for (const workload of workloads) {
     const contenders = workload.hasLimit === true ? [...registries, ...limits] : registries;
-    await measure(workload, { bench, contenders, rounds, report });
+    try {
+      await measure(workload, { bench, contenders, rounds, report });
+    } catch (error) {
+      // The others are worth measuring all the same.
+      console.log(`${workload.name}: failed: ${error instanceof Error ? error.message : String(error)}\n`);
+      process.exitCode = 1;
+      continue;
+    }
     const names = [...contenders.map(({ name }) => name), ...(isPush(workload) ? [PUSH_LIMIT] : [])];
     const rows = report.rows(workload.name);
     console.log(rows.length === 0 ? `${workload.name}: neither server can do it\n` : `${table(rows, names)}\n`);
