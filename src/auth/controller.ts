@@ -34,6 +34,9 @@ export interface AccessController {
    * @throws AccessRefusedError
    */
   authorize(credentials: Credentials, required: readonly Access[]): Promise<Grant>;
+
+  /** Reads its files again. @returns What changed, for the log. */
+  reload?(): Promise<readonly string[]>;
 }
 
 /** What an accepted request is known to be allowed. */

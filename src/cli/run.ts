@@ -1,17 +1,16 @@
 import { Command, CommanderError } from "commander";
 import { ConfigError } from "../config/load.ts";
 import { COMMIT, VERSION } from "../version.ts";
-import { addAccessCheck } from "./access-check.ts";
 import { addConfigCheck } from "./config-check.ts";
 import { addConfigSchema } from "./config-schema.ts";
 import { type AddCommand, type CliContext, CliError } from "./context.ts";
 import { addGarbageCollect } from "./garbage-collect.ts";
-import { addHtpasswd } from "./htpasswd.ts";
+import { addRetention } from "./retention.ts";
 import { addServe } from "./serve.ts";
-import { addStorageCheck } from "./storage-check.ts";
+import { addVerify } from "./verify.ts";
 
 /** Every command, in the order of the help text. */
-const COMMANDS: readonly AddCommand[] = [addServe, addGarbageCollect, addConfigCheck, addConfigSchema, addHtpasswd, addAccessCheck, addStorageCheck];
+const COMMANDS: readonly AddCommand[] = [addServe, addGarbageCollect, addRetention, addVerify, addConfigCheck, addConfigSchema];
 
 /**
  * Runs the command that the arguments name.

@@ -1,0 +1,150 @@
+import { type FSWatcher, statSync, watch } from "node:fs";
+import { dirname } from "node:path";
+import { handleRequest } from "../http/handle.ts";
+import type { AppParts } from "../http/context.ts";
+import type { HttpOptions } from "../http/options.ts";
+import type { Logger } from "../telemetry/log.ts";
+import { listen, type ListenAddress, type Listener, type ListenOptions, parseAddress } from "./listen.ts";
+import { readiness } from "./debug-listener.ts";
+import { isTlsOn, type KeyPair, readKeyPair, tlsMaterial } from "./tls.ts";
+
+/** What the API's listener needs. */
+export interface ApiListenerParts {
+  readonly app: AppParts;
+  readonly log: Logger;
+  /** Whether requests are served: started, and not stopping. */
+  readonly isReady: () => boolean;
+  /** The certificate that ACME has just now; absent without ACME. */
+  readonly acme?: { current(): KeyPair | undefined; onChange(listener: () => void): void };
+}
+
+/** Certificates are looked at again so long after their files changed: both must have been written. */
+const SETTLE_MS = 500;
+
+/** The API's listener: swaps certificates without dropping a connection. */
+export class ApiListener {
+  readonly #options: HttpOptions;
+  readonly #parts: ApiListenerParts;
+  readonly #watchers: FSWatcher[] = [];
+  #listener: Listener;
+  #pair: KeyPair | undefined;
+  #settling: ReturnType<typeof setTimeout> | undefined;
+
+  private constructor(options: HttpOptions, parts: ApiListenerParts, started: { readonly listener: Listener; readonly pair: KeyPair | undefined }) {
+    this.#options = options;
+    this.#parts = parts;
+    this.#listener = started.listener;
+    this.#pair = started.pair;
+  }
+
+  /** Begins to listen. @throws Error that names the key, file or address that is the trouble */
+  static async start(options: HttpOptions, parts: ApiListenerParts): Promise<ApiListener> {
+    const pair = currentPair(options, parts);
+    const listener = await listen(listenOptions(options, parts, { address: configuredAddress(options), pair }));
+    const api = new ApiListener(options, parts, { listener, pair });
+    parts.acme?.onChange(() => void api.reloadCertificate());
+    api.#watch();
+    return api;
+  }
+
+  get address(): string {
+    return this.#listener.address;
+  }
+
+  get pending(): number {
+    return this.#listener.pending();
+  }
+
+  /**
+   * Reads the certificate again; a broken one is logged, and the old one stays.
+   * @returns Whether another one is served now.
+   */
+  async reloadCertificate(): Promise<boolean> {
+    try {
+      const pair = currentPair(this.#options, this.#parts);
+      if (pair === undefined || (pair.certificate === this.#pair?.certificate && pair.key === this.#pair.key)) return false;
+      const old = this.#listener;
+      this.#listener = await listen(listenOptions(this.#options, this.#parts, { address: sameAddress(old.address, this.#options), pair }));
+      this.#pair = pair;
+      this.#parts.log.info("serving a new certificate", { address: this.#listener.address });
+      // Requests under way end on the old one.
+      void old.stop(true);
+      return true;
+    } catch (error) {
+      this.#parts.log.error("the new certificate cannot be used; the old one stays", { "err.message": error instanceof Error ? error.message : String(error) });
+      return false;
+    }
+  }
+
+  async stop(graceful: boolean): Promise<void> {
+    clearTimeout(this.#settling);
+    for (const watcher of this.#watchers) watcher.close();
+    await this.#listener.stop(graceful);
+  }
+
+  // Folders are watched and not files: certificates are replaced by renames and, in Kubernetes, by links to other folders.
+  #watch(): void {
+    const { certificate, key } = this.#options.tls;
+    if (certificate === undefined || key === undefined) return;
+    for (const folder of new Set([dirname(certificate), dirname(key)])) {
+      if (statSync(folder, { throwIfNoEntry: false }) === undefined) continue;
+      const watcher = watch(folder, { persistent: false }, () => {
+        clearTimeout(this.#settling);
+        this.#settling = setTimeout(() => void this.reloadCertificate(), SETTLE_MS);
+      });
+      this.#watchers.push(watcher);
+    }
+  }
+}
+
+function currentPair(options: HttpOptions, parts: ApiListenerParts): KeyPair | undefined {
+  if (!isTlsOn(options.tls)) return undefined;
+  const { certificate, key } = options.tls;
+  if (certificate !== undefined && key !== undefined) return readKeyPair(certificate, key);
+  const pair = parts.acme?.current();
+  if (pair === undefined) throw new Error("no certificate could be ordered yet");
+  return pair;
+}
+
+function configuredAddress(options: HttpOptions): ListenAddress {
+  if (options.net === "unix") return { net: "unix", path: options.addr, mode: Number.parseInt(options.socketmode, 8) };
+  try {
+    return parseAddress(options.addr);
+  } catch (error) {
+    throw new Error(`http.addr: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+}
+
+// The second listener takes the port that the first one got.
+function sameAddress(address: string, options: HttpOptions): ListenAddress {
+  const configured = configuredAddress(options);
+  return configured.net === "unix" ? configured : { ...configured, port: parseAddress(address).port };
+}
+
+function listenOptions(options: HttpOptions, parts: ApiListenerParts, at: { readonly address: ListenAddress; readonly pair: KeyPair | undefined }): ListenOptions {
+  const tls = at.pair === undefined ? undefined : tlsMaterial(options.tls, at.pair, parts.log);
+  return {
+    address: at.address,
+    tls,
+    http2: tls === undefined ? options.h2c.enabled : !options.http2.disabled,
+    idleTimeoutSeconds: Math.ceil(options.limits.idletimeout / 1000),
+    handle: (request, peer) => probe(request, parts) ?? handleRequest(parts.app, request, peer),
+    failed: (error) => sendingFailed(error, parts.log),
+  };
+}
+
+// Probes of Kubernetes: before everything else, without authentication, logs or metrics.
+function probe(request: Request, parts: ApiListenerParts): Promise<Response> | undefined {
+  if (request.url.endsWith("/livez") && new URL(request.url).pathname === "/livez") return Promise.resolve(new Response("ok\n"));
+  if (request.url.endsWith("/readyz") && new URL(request.url).pathname === "/readyz") return Promise.resolve(readiness(parts.isReady() && parts.app.unhealthy() === undefined));
+  return undefined;
+}
+
+/** Bun opens a file after the handler answered: one that was deleted in between is a blob that is not there. */
+function sendingFailed(error: Error, log: Logger): Response {
+  if ("code" in error && error.code === "ENOENT") {
+    return Response.json({ errors: [{ code: "BLOB_UNKNOWN", message: "blob unknown to registry" }] }, { status: 404 });
+  }
+  log.error("sending an answer failed", { "err.message": error.message });
+  return Response.json({ errors: [{ code: "UNKNOWN", message: "unknown error" }] }, { status: 500 });
+}

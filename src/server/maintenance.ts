@@ -1,0 +1,85 @@
+import type { CliContext } from "../cli/context.ts";
+import { loadConfig } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
+import { SYSTEM_CLOCK } from "../lib/clock.ts";
+import { collectGarbage, type CollectListener, type CollectResult } from "../registry/gc/collector.ts";
+import { hasLiveServer } from "../registry/gc/state.ts";
+import { applyRetention, type RetentionOptions, type RetentionResult, untaggedAge } from "../registry/retention/retention.ts";
+import { type VerifyOptions, type VerifyResult, verifyStore } from "../registry/verify.ts";
+import type { StorageDriver } from "../storage/driver.ts";
+import { LineWriter } from "../telemetry/line-writer.ts";
+import { openLogger, type RootLogger } from "../telemetry/logger.ts";
+import { buildRegistry, collectorPollMs } from "./build-registry.ts";
+import { loggerOptions } from "./log-options.ts";
+import { openStorage } from "./open-storage.ts";
+
+/** A collection as it is asked for on the command line or by a schedule. */
+export interface CollectionRequest {
+  readonly dryRun: boolean;
+  readonly deleteUntagged: boolean;
+  readonly keepGoing: boolean;
+  /** Undefined: the configured one where a registry serves the store, else none. */
+  readonly graceMs?: number;
+  readonly listener?: CollectListener;
+  readonly signal?: AbortSignal;
+}
+
+/** What looks after a store: used by commands beside a server, and by the jobs inside one. */
+export class Maintenance implements AsyncDisposable {
+  readonly #config: Config;
+  readonly #driver: StorageDriver;
+  readonly #log: RootLogger | Parameters<typeof buildRegistry>[2];
+
+  constructor(config: Config, driver: StorageDriver, log: RootLogger | Parameters<typeof buildRegistry>[2]) {
+    this.#config = config;
+    this.#driver = driver;
+    this.#log = log;
+  }
+
+  get config(): Config {
+    return this.#config;
+  }
+
+  async collect(request: CollectionRequest): Promise<CollectResult> {
+    const { garbagecollect, retention } = this.#config.storage.maintenance;
+    const graceMs = request.graceMs ?? ((await hasLiveServer(this.#driver, SYSTEM_CLOCK.now())) ? garbagecollect.grace : 0);
+    const rules = retention.enabled ? retention.rules : [];
+    return await collectGarbage(this.#driver, {
+      dryRun: request.dryRun,
+      untaggedAgeMs: (name) => (request.deleteUntagged ? graceMs : untaggedAge(rules, name)),
+      keepGoing: request.keepGoing,
+      graceMs,
+      pollMs: collectorPollMs(this.#config),
+      clock: SYSTEM_CLOCK,
+      log: this.#log,
+      ...(request.listener === undefined ? {} : { listener: request.listener }),
+      ...(request.signal === undefined ? {} : { signal: request.signal }),
+    });
+  }
+
+  async applyRetention(request: Pick<RetentionOptions, "dryRun" | "onDecision"> & { readonly signal?: AbortSignal }): Promise<RetentionResult> {
+    return await applyRetention(this.#driver, { ...request, rules: this.#config.storage.maintenance.retention.rules, now: SYSTEM_CLOCK.now(), log: this.#log });
+  }
+
+  async verify(options: VerifyOptions): Promise<VerifyResult> {
+    return await verifyStore(this.#driver, options);
+  }
+
+  /** Deletes the uploads that are older than configured. @returns How many. */
+  async purgeUploads(dryRun: boolean): Promise<number> {
+    await using registry = buildRegistry(this.#config, this.#driver, this.#log).registry;
+    const { age } = this.#config.storage.maintenance.uploadpurging;
+    return (await registry.purgeUploads({ olderThan: new Date(SYSTEM_CLOCK.now() - age), dryRun })).deleted;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#driver[Symbol.asyncDispose]();
+  }
+}
+
+/** Opens the store of a configuration file for a command. @throws ConfigError */
+export async function openMaintenance(file: string | undefined, context: CliContext): Promise<Maintenance> {
+  const { config } = await loadConfig({ path: file, env: context.env, strict: false });
+  const log = openLogger(loggerOptions(config, { instanceId: crypto.randomUUID() }), new LineWriter(2));
+  return new Maintenance(config, await openStorage(config, log), log);
+}
