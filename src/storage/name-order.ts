@@ -1,5 +1,5 @@
 import type { DirectoryEntry } from "./driver.ts";
-import { firstAfter } from "./sorted-names.ts";
+import { firstAfter } from "./list-page.ts";
 
 /*
  * Object stores list children in the order of their keys, in which a directory `v1` is `v1/`; drivers list in the order of names.
@@ -39,8 +39,7 @@ export async function* inNameOrder(children: AsyncIterable<DirectoryEntry>, opti
 class WaitingNames {
   readonly #hasDirectory: ((name: string) => Promise<boolean>) | undefined;
   readonly #maxWaiting: number;
-  /** Sorted; `#entries` stands beside it. */
-  readonly #names: string[] = [];
+  /** Sorted by name. */
   readonly #entries: DirectoryEntry[] = [];
   /** Directories that the store said it does not have. */
   readonly #absent = new Set<string>();
@@ -57,31 +56,30 @@ class WaitingNames {
     const { name } = entry;
     this.#lastKey = entry.isDirectory ? `${name}/` : name;
     if (name <= this.#lastTaken) return;
-    const index = firstAfter(this.#names, name);
-    if (this.#names[index - 1] === name) return;
-    this.#names.splice(index, 0, name);
+    const index = firstAfter(this.#entries, name);
+    if (this.#entries[index - 1]?.name === name) return;
     this.#entries.splice(index, 0, entry);
   }
 
   isFull(): boolean {
-    return this.#hasDirectory !== undefined && this.#names.length > this.#maxWaiting;
+    return this.#hasDirectory !== undefined && this.#entries.length > this.#maxWaiting;
   }
 
   takeReady(): DirectoryEntry[] {
     let count = 0;
-    for (const name of this.#names) {
+    for (const { name } of this.#entries) {
       if (this.#awaitedBefore(name) !== undefined) break;
       this.#lastTaken = name;
       count++;
     }
     if (count > 0) this.#absent.clear();
-    return this.#take(count);
+    return this.#entries.splice(0, count);
   }
 
   /** Settles by asking the store which directories come before the first name that waits, and takes what is ready then. */
   async takeByAsking(): Promise<DirectoryEntry[]> {
-    const [first] = this.#names;
-    const awaited = first === undefined ? undefined : this.#awaitedBefore(first);
+    const [first] = this.#entries;
+    const awaited = first === undefined ? undefined : this.#awaitedBefore(first.name);
     if (awaited === undefined) return this.takeReady();
     if (await this.#hasDirectory?.(awaited)) {
       this.#lastTaken = awaited;
@@ -92,7 +90,7 @@ class WaitingNames {
   }
 
   takeAll(): DirectoryEntry[] {
-    return this.#take(this.#names.length);
+    return this.#entries.splice(0);
   }
 
   /** The first name that a directory still to come may have and that belongs before a name. */
@@ -105,10 +103,5 @@ class WaitingNames {
       return this.#lastKey < `${beginning}/` ? beginning : undefined;
     }
     return undefined;
-  }
-
-  #take(count: number): DirectoryEntry[] {
-    this.#names.splice(0, count);
-    return this.#entries.splice(0, count);
   }
 }

@@ -1,80 +1,134 @@
-import { type BigIntStats, type Dirent, readdirSync, statSync } from "node:fs";
+import { type BigIntStats, type Dirent, readdirSync, stat, statSync } from "node:fs";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { LruMap } from "../../lib/lru.ts";
-import type { DirectoryEntry, ListOptions, ListPage } from "../driver.ts";
+import type { DirectoryEntry } from "../driver.ts";
+import { isPathName } from "../paths.ts";
+import { isErrno } from "./errno.ts";
 
-/** Names kept over all folders, so that a page of a large one costs a search and not a reading. */
-const MAX_NAMES = 500_000;
+const statInPool = promisify(stat);
+
+/** Names kept over all folders, so that a page of a large one costs a search and not a reading: some 30 MiB. */
+const MAX_NAMES = 200_000;
+/** Folders whose state is remembered from when it was first seen until it can be trusted. */
+const MAX_SIGHTINGS = 10_000;
 /**
- * File systems stamp folders by the kernel's tick. A folder that was changed just before it was read may change again within the
- * same tick and keep its time, so what was read so soon after a change is not trusted later.
+ * File systems stamp folders with the kernel's tick, of 1 to 10 ms: a folder may change twice and bear the same time. Only what is
+ * read this much later than its time was first seen is certain to have all that came with that time. (Seen, and not: stamped, as
+ * the clock of a file server is not ours.)
  */
-const RACY_NS = 50_000_000n;
+const TICK_MS = 50;
+/** The same for file systems that count whole seconds (ext3, HFS+) or two (FAT). */
+const COARSE_TICK_MS = 2_500;
+/** A folder whose list of names takes more than this is read in the thread pool. */
+const MAX_SYNC_FOLDER_BYTES = 256 * 1024;
 
-interface Listing {
+/** What changes whenever names are added to a folder or taken from it, and cannot be set back by a copying program. */
+interface FolderState {
   readonly dev: bigint;
   readonly ino: bigint;
   readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+}
+
+interface Sighting {
+  readonly state: FolderState;
+  readonly firstSeenMs: number;
+}
+
+interface Listing {
+  readonly state: FolderState;
   readonly entries: readonly DirectoryEntry[];
 }
 
-/** Sorted listings of folders, each proven by the folder's identity and modification time before it is used: never stale. */
+/**
+ * Sorted listings of folders. Each is proven by the folder's identity and times before it is used, so a change by any process is
+ * seen at once. Failures are the file system's own, ENOENT and ENOTDIR among them.
+ */
 export class DirectoryCache {
   readonly #listings = new LruMap<string, Listing>(MAX_NAMES, MAX_NAMES);
+  readonly #sightings = new LruMap<string, Sighting>(MAX_SIGHTINGS);
+  readonly #nowMs: () => number;
 
-  /** Lists a folder. Throws what the file system throws, ENOENT and ENOTDIR among it. */
-  list(folder: string, options: ListOptions): ListPage {
-    return pageOf(this.#entries(folder), options);
+  /** @param nowMs A clock that only goes forward. */
+  constructor(nowMs: () => number = () => performance.now()) {
+    this.#nowMs = nowMs;
   }
 
-  #entries(folder: string): readonly DirectoryEntry[] {
+  /** The children in bytewise order of names; undefined for a folder so large that it is better read in the thread pool. */
+  list(folder: string): readonly DirectoryEntry[] | undefined {
     const info = statSync(folder, { bigint: true });
-    const known = this.#listings.get(folder);
-    if (known !== undefined && isSame(known, info)) return known.entries;
-    const readAt = BigInt(Date.now()) * 1_000_000n;
-    const entries = readEntries(folder);
-    if (readAt - info.mtimeNs > RACY_NS && isSame(info, statSync(folder, { bigint: true }))) {
-      this.#listings.set(folder, { dev: info.dev, ino: info.ino, mtimeNs: info.mtimeNs, entries }, entries.length + 1);
-    } else {
-      this.#listings.delete(folder);
+    const known = this.#find(folder, info);
+    if (known !== undefined) return known;
+    if (info.size > MAX_SYNC_FOLDER_BYTES) return undefined;
+    const isTrusted = this.#isTrusted(folder, info);
+    return this.#keep(folder, isTrusted ? info : undefined, readdirSync(folder, { withFileTypes: true }));
+  }
+
+  /** As `list`, for any folder, by the thread pool. */
+  async listInPool(folder: string): Promise<readonly DirectoryEntry[]> {
+    const info = await statInPool(folder, { bigint: true });
+    const known = this.#find(folder, info);
+    if (known !== undefined) return known;
+    const isTrusted = this.#isTrusted(folder, info);
+    return this.#keep(folder, isTrusted ? info : undefined, await readdir(folder, { withFileTypes: true }));
+  }
+
+  #find(folder: string, state: FolderState): readonly DirectoryEntry[] | undefined {
+    const listing = this.#listings.get(folder);
+    return listing !== undefined && isSame(listing.state, state) ? listing.entries : undefined;
+  }
+
+  /** Whether what is read from now on has every name that came with this state. */
+  #isTrusted(folder: string, info: BigIntStats): boolean {
+    const nowMs = this.#nowMs();
+    const sighting = this.#sightings.get(folder);
+    if (sighting === undefined || !isSame(sighting.state, info)) {
+      this.#sightings.set(folder, { state: stateOf(info), firstSeenMs: nowMs });
+      return false;
+    }
+    const tickMs = info.ctimeNs % 1_000_000_000n === 0n ? COARSE_TICK_MS : TICK_MS;
+    return nowMs - sighting.firstSeenMs >= tickMs;
+  }
+
+  /** @param info What the listing is to be kept under, if it is. */
+  #keep(folder: string, info: BigIntStats | undefined, found: readonly Dirent[]): readonly DirectoryEntry[] {
+    // Names outside the grammar (lost+found) cannot be asked for, and were stored by nobody who uses a driver.
+    const named = found.filter(({ name }) => isPathName(name));
+    const entries = named.map((entry) => ({ name: entry.name, isDirectory: isDirectory(folder, entry) }));
+    // Names are ASCII, so the order of code units is the bytewise one.
+    entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+    this.#listings.delete(folder);
+    // Where a link leads can change without a trace in the folder.
+    if (info !== undefined && named.every(isPlain)) {
+      this.#sightings.delete(folder);
+      this.#listings.set(folder, { state: stateOf(info), entries }, entries.length + 1);
     }
     return entries;
   }
 }
 
-function isSame(a: { readonly dev: bigint; readonly ino: bigint; readonly mtimeNs: bigint }, b: Pick<BigIntStats, "dev" | "ino" | "mtimeNs">): boolean {
-  return a.mtimeNs === b.mtimeNs && a.ino === b.ino && a.dev === b.dev;
+function isSame(a: FolderState, b: FolderState): boolean {
+  return a.ctimeNs === b.ctimeNs && a.mtimeNs === b.mtimeNs && a.ino === b.ino && a.dev === b.dev;
 }
 
-function readEntries(folder: string): readonly DirectoryEntry[] {
-  const entries: DirectoryEntry[] = [];
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    const isDirectory = directoryKind(folder, entry);
-    if (isDirectory !== undefined) entries.push({ name: entry.name, isDirectory });
+function stateOf({ dev, ino, mtimeNs, ctimeNs }: BigIntStats): FolderState {
+  return { dev, ino, mtimeNs, ctimeNs };
+}
+
+function isPlain(entry: Dirent): boolean {
+  return entry.isFile() || entry.isDirectory();
+}
+
+/** Whether it is a directory or a link to one. */
+function isDirectory(folder: string, entry: Dirent): boolean {
+  if (isPlain(entry)) return entry.isDirectory();
+  try {
+    return statSync(join(folder, entry.name), { throwIfNoEntry: false })?.isDirectory() === true;
+  } catch (error) {
+    // A link that leads to itself is no reason to hide its neighbours.
+    if (isErrno(error, "ELOOP")) return false;
+    throw error;
   }
-  return entries.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-}
-
-// Links are followed; one that leads nowhere is not there.
-function directoryKind(folder: string, entry: Dirent): boolean | undefined {
-  if (!entry.isSymbolicLink()) return entry.isDirectory();
-  return statSync(join(folder, entry.name), { throwIfNoEntry: false })?.isDirectory();
-}
-
-function pageOf(entries: readonly DirectoryEntry[], options: ListOptions): ListPage {
-  const start = options.startAfter === undefined ? 0 : firstAfter(entries, options.startAfter);
-  const end = options.limit === undefined ? entries.length : Math.min(entries.length, start + options.limit);
-  const page = start === 0 && end === entries.length ? entries : entries.slice(start, end);
-  return { entries: page, next: end < entries.length ? (page.at(-1)?.name ?? options.startAfter ?? "") : undefined };
-}
-
-function firstAfter(entries: readonly DirectoryEntry[], name: string): number {
-  let low = 0;
-  let high = entries.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((entries[middle]?.name ?? "") <= name) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -1,239 +1,210 @@
-import { readFileSync, renameSync, type Stats, statSync, unlinkSync } from "node:fs";
-import { open, readFile, rm, stat } from "node:fs/promises";
+import { closeSync, constants, open as openFile, openSync, readSync, type Stats, statSync } from "node:fs";
+import { open, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import type { ByteRange, FileInfo, FileWriter, ListOptions, ListPage, StorageDriver } from "../driver.ts";
-import { InvalidOffsetError, PathNotFoundError, StorageFullError } from "../errors.ts";
+import { promisify } from "node:util";
+import { type Clock, SYSTEM_CLOCK } from "../../lib/clock.ts";
+import { waitForAll } from "../../lib/concurrently.ts";
+import { checkRange } from "../byte-range.ts";
+import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type StorageDriver } from "../driver.ts";
+import { PathNotFoundError } from "../errors.ts";
+import { pageOf } from "../list-page.ts";
 import { checkDirectoryPath, checkPath } from "../paths.ts";
+import { AppendedFile } from "./appended-file.ts";
+import { CreatedFile, replaceFile } from "./created-file.ts";
 import { DirectoryCache } from "./directory-cache.ts";
-import { isErrno, isFull, isMissing } from "./errno.ts";
-import { inFolder, openAppendWriter, openAtomicWriter } from "./file-writers.ts";
-import { syncFolder } from "./folders.ts";
+import { FILESYSTEM, isErrno, readFailure, writeFailure } from "./errno.ts";
+import { streamFile } from "./file-stream.ts";
+import { Folders } from "./folders.ts";
+import { OpenFile } from "./open-file.ts";
+import { Pace } from "./pace.ts";
+import { removeTree, renameFile } from "./rename-remove.ts";
 import { Slots } from "./slots.ts";
+import { WriterLocks } from "./writer-lock.ts";
 
-const NAME = "filesystem";
-const DEFAULT_MAX_BYTES = 16 * 1024 * 1024;
-const READ_CHUNK_BYTES = 256 * 1024;
+const openInPool = promisify(openFile);
+
 const MIN_THREADS = 25;
 const DEFAULT_THREADS = 100;
-/** A synchronous call that took longer than this means a slow disk or a network file system … */
-const SLOW_CALL_MS = 5;
-/** … and for so long the thread pool is used instead, so that one slow look-up does not hold up every request. */
-const SLOW_PERIOD_MS = 5_000;
-const SMALL_FILE_BYTES = 128 * 1024;
+/** Files up to this size are read in one synchronous call. */
+const SMALL_FILE_BYTES = 64 * 1024;
 
-/** Where and how to store. */
-export interface FilesystemOptions {
+/** Where to store, and how many calls may wait for the disk at once: `maxthreads`, 100 unless said, at least 25. */
+export interface FilesystemSettings {
   readonly rootdirectory: string;
-  /** Most calls at once that use the thread pool; at least 25. */
   readonly maxthreads?: number;
 }
 
-/** Opens a store in a folder of this host; the folder is made by the first write. */
-export function openFilesystemDriver(options: FilesystemOptions): StorageDriver {
-  return new FilesystemDriver(options);
+/** What tests put in place of the real thing. */
+export interface FilesystemTools {
+  readonly clock?: Pick<Clock, "now">;
+  readonly pace?: Pace;
 }
 
 /**
- * Files in the folder tree of distribution. Small reads, stats and listings are synchronous: from the page cache they take 2 to 4
- * microseconds, and a trip through the thread pool takes 25. On slow storage the driver finds out and goes through the pool.
+ * Opens a store in a folder of this host, which is made by the first write. Several processes, also on several hosts, may use one
+ * folder at the same time.
+ */
+export function openFilesystemDriver(settings: FilesystemSettings, tools: FilesystemTools = {}): StorageDriver {
+  return new FilesystemDriver(settings, tools);
+}
+
+/**
+ * Small reads, stats and listings are synchronous inside: from the page cache they take 1 to 4 microseconds, a tenth of what the way
+ * through the thread pool takes. `Pace` notices a disk that makes them wait. What waits for the disk by its nature (syncs, large
+ * reads and writes, deletions) goes through the pool.
  */
 class FilesystemDriver implements StorageDriver {
-  readonly name = NAME;
+  readonly name = FILESYSTEM;
+  /** Without a slash at the end: paths begin with one. */
   readonly #root: string;
   readonly #slots: Slots;
+  readonly #folders = new Folders();
   readonly #directories = new DirectoryCache();
-  #slowUntil = 0;
+  readonly #readPace: Pace;
+  readonly #writePace = new Pace();
+  readonly #locks: WriterLocks;
+  readonly #scratch = new Uint8Array(SMALL_FILE_BYTES + 1);
 
-  constructor(options: FilesystemOptions) {
-    this.#root = resolve(options.rootdirectory);
-    this.#slots = new Slots(Math.max(MIN_THREADS, options.maxthreads ?? DEFAULT_THREADS));
+  constructor(settings: FilesystemSettings, tools: FilesystemTools) {
+    const root = resolve(settings.rootdirectory);
+    this.#root = root.endsWith("/") ? root.slice(0, -1) : root;
+    this.#slots = new Slots(Math.max(MIN_THREADS, settings.maxthreads ?? DEFAULT_THREADS));
+    this.#readPace = tools.pace ?? new Pace();
+    this.#locks = new WriterLocks(tools.clock ?? SYSTEM_CLOCK);
   }
 
   localFile(path: string): string {
-    checkPath(NAME, path);
+    // Also where the caller has checked it: this is where a path becomes a name on the host.
+    checkPath(FILESYSTEM, path);
     return this.#root + path;
   }
 
-  async getContent(path: string, maxBytes = DEFAULT_MAX_BYTES): Promise<Uint8Array> {
+  async getContent(path: string, maxBytes = DEFAULT_MAX_CONTENT_BYTES): Promise<Uint8Array> {
     const file = this.localFile(path);
     try {
-      if (this.#isSlow()) {
-        using _slot = await this.#slots.take();
-        return refuseLarge(path, await readFile(file, { flag: "r" }), maxBytes);
-      }
-      const startedAt = performance.now();
-      // The usual small file is read in one go; what may be large is looked at first.
-      if (maxBytes > SMALL_FILE_BYTES) refuseLargeFile(path, statSync(file), maxBytes);
-      const bytes = refuseLarge(path, readFileSync(file), maxBytes);
-      this.#timed(startedAt);
+      const small = this.#readPace.isSlow() ? undefined : this.#readPace.run(() => this.#readSmall(file));
+      const bytes = small ?? (await this.#slots.run(() => readWhole(file, maxBytes)));
+      if (bytes.length > maxBytes) throw tooLarge(file, bytes.length, maxBytes);
       return bytes;
     } catch (error) {
-      throw this.#missing(error, path);
+      throw readFailure(error, path);
     }
   }
 
   async putContent(path: string, content: Uint8Array | string): Promise<void> {
-    using _slot = await this.#slots.take();
-    const writer = await this.#create(path);
-    try {
-      await writer.write(typeof content === "string" ? Buffer.from(content) : content);
-      await writer.commit();
-    } finally {
-      await writer[Symbol.asyncDispose]();
-    }
+    const file = this.localFile(path);
+    const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+    await this.#write(path, () => replaceFile({ path, file }, bytes, this.#writerTools()));
   }
 
-  async reader(path: string, range: ByteRange = {}): Promise<ReadableStream<Uint8Array>> {
-    const offset = range.offset ?? 0;
-    if (offset < 0) throw new InvalidOffsetError(NAME, path, offset);
+  async reader(path: string, range?: ByteRange): Promise<ReadableStream<Uint8Array>> {
+    const checked = checkRange(FILESYSTEM, path, range);
     const file = this.localFile(path);
-    let handle: Awaited<ReturnType<typeof open>>;
     try {
-      handle = await open(file, "r");
+      const fd = this.#readPace.isSlow() ? await this.#slots.run(() => openInPool(file, constants.O_RDONLY)) : this.#readPace.run(() => openSync(file, constants.O_RDONLY));
+      const opened = new OpenFile(fd, this.#writePace);
+      if (opened.stat().isFile()) return streamFile(opened, checked, (error) => readFailure(error, path));
+      await opened.close();
     } catch (error) {
-      throw this.#missing(error, path);
+      throw readFailure(error, path);
     }
-    if ((await handle.stat()).isDirectory()) {
-      await handle.close();
-      throw new PathNotFoundError(NAME, path);
-    }
-    return fileStream(handle, offset, range.length ?? Number.POSITIVE_INFINITY);
+    throw new Error(`${FILESYSTEM}: ${path} is not a file`);
   }
 
   async writer(path: string, options: { readonly append: boolean }): Promise<FileWriter> {
     const file = this.localFile(path);
-    try {
-      return await openAppendWriter(file, path, options.append);
-    } catch (error) {
-      throw full(error, path);
-    }
+    return await this.#write(path, () => AppendedFile.open({ path, file }, options.append, { ...this.#writerTools(), locks: this.#locks }));
   }
 
   async create(path: string): Promise<FileWriter> {
-    return await this.#create(path);
+    const file = this.localFile(path);
+    return await this.#write(path, () => CreatedFile.open(path, file, this.#writerTools()));
   }
 
   async stat(path: string): Promise<FileInfo> {
-    checkDirectoryPath(NAME, path);
-    const file = path === "/" ? this.#root : this.#root + path;
+    const file = this.#directory(path);
     try {
-      if (this.#isSlow()) {
-        using _slot = await this.#slots.take();
-        return infoOf(path, await stat(file));
-      }
-      const startedAt = performance.now();
-      const info = statSync(file, { throwIfNoEntry: false });
-      this.#timed(startedAt);
-      if (info !== undefined) return infoOf(path, info);
+      const found = this.#readPace.isSlow() ? await this.#slots.run(() => stat(file)) : this.#readPace.run(() => statSync(file, { throwIfNoEntry: false }));
+      if (found !== undefined) return infoOf(path, found);
     } catch (error) {
-      throw this.#missing(error, path);
+      throw readFailure(error, path);
     }
-    throw new PathNotFoundError(NAME, path);
+    throw new PathNotFoundError(FILESYSTEM, path);
   }
 
   async list(path: string, options: ListOptions = {}): Promise<ListPage> {
-    checkDirectoryPath(NAME, path);
-    const startedAt = performance.now();
+    const folder = this.#directory(path);
     try {
-      return this.#directories.list(path === "/" ? this.#root : this.#root + path, options);
+      const entries = this.#readPace.isSlow() ? undefined : this.#readPace.run(() => this.#directories.list(folder));
+      return pageOf(entries ?? (await this.#slots.run(() => this.#directories.listInPool(folder))), options);
     } catch (error) {
       // The root is made by the first write; until then it is empty.
-      if (path === "/" && isMissing(error)) return { entries: [], next: undefined };
-      throw this.#missing(error, path);
-    } finally {
-      this.#timed(startedAt);
+      if (path === "/" && isErrno(error, "ENOENT")) return { entries: [], next: undefined };
+      throw readFailure(error, path);
     }
   }
 
   async move(source: string, destination: string): Promise<void> {
     const from = this.localFile(source);
     const to = this.localFile(destination);
-    if (statSync(from, { throwIfNoEntry: false })?.isFile() !== true) throw new PathNotFoundError(NAME, source);
-    using _slot = await this.#slots.take();
-    try {
-      const { changed } = inFolder(dirname(to), () => renameSync(from, to));
-      await Promise.all([...new Set([dirname(to), dirname(from), ...changed])].map(syncFolder));
-    } catch (error) {
-      if (isErrno(error, "EXDEV")) throw new Error(`${NAME}: ${source} and ${destination} are on different file systems; the whole root directory must be on one`, { cause: error });
-      throw full(error, destination);
-    }
+    await this.#write(destination, async () => {
+      await this.#folders.within(dirname(to), () => renameFile({ path: source, file: from }, { path: destination, file: to }));
+      await waitForAll(this.#folders.sync(dirname(to)), this.#folders.syncNames(dirname(from)));
+    });
   }
 
   async delete(path: string): Promise<void> {
     const file = this.localFile(path);
-    const info = statSync(file, { throwIfNoEntry: false });
-    if (info === undefined) throw new PathNotFoundError(NAME, path);
-    using _slot = await this.#slots.take();
-    // Not synced, as in distribution: what a power loss brings back can be deleted again, and a collection would wait for the disk each time.
     try {
-      if (info.isDirectory()) await rm(file, { recursive: true });
-      else unlinkSync(file);
+      await this.#slots.run(() => removeTree(file));
     } catch (error) {
-      throw this.#missing(error, path);
+      throw readFailure(error, path);
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
 
-  async #create(path: string): Promise<FileWriter> {
-    const file = this.localFile(path);
+  #directory(path: string): string {
+    checkDirectoryPath(FILESYSTEM, path);
+    return path === "/" ? `${this.#root}/` : this.#root + path;
+  }
+
+  async #write<T>(path: string, work: () => Promise<T>): Promise<T> {
     try {
-      return await openAtomicWriter(file, path);
+      return await this.#slots.run(work);
     } catch (error) {
-      throw full(error, path);
+      throw writeFailure(error, path);
     }
   }
 
-  #missing(error: unknown, path: string): unknown {
-    return isMissing(error) || isErrno(error, "EISDIR") ? new PathNotFoundError(NAME, path, error) : error;
+  #writerTools(): { readonly folders: Folders; readonly pace: Pace } {
+    return { folders: this.#folders, pace: this.#writePace };
   }
 
-  #isSlow(): boolean {
-    return this.#slowUntil !== 0 && performance.now() < this.#slowUntil;
+  /** @returns undefined for a file that is not small. */
+  #readSmall(file: string): Uint8Array | undefined {
+    const fd = openSync(file, constants.O_RDONLY);
+    try {
+      const readBytes = readSync(fd, this.#scratch, 0, this.#scratch.length, 0);
+      return readBytes > SMALL_FILE_BYTES ? undefined : this.#scratch.slice(0, readBytes);
+    } finally {
+      closeSync(fd);
+    }
   }
-
-  #timed(startedAt: number): void {
-    const now = performance.now();
-    if (now - startedAt > SLOW_CALL_MS) this.#slowUntil = now + SLOW_PERIOD_MS;
-  }
 }
 
-function infoOf(path: string, info: Stats): FileInfo {
-  const isDirectory = info.isDirectory();
-  return { path, sizeBytes: isDirectory ? 0 : info.size, modifiedAt: info.mtime, isDirectory };
+async function readWhole(file: string, maxBytes: number): Promise<Uint8Array> {
+  await using handle = await open(file, constants.O_RDONLY);
+  const { size } = await handle.stat();
+  if (size > maxBytes) throw tooLarge(file, size, maxBytes);
+  return await handle.readFile();
 }
 
-function refuseLarge(path: string, bytes: Uint8Array, maxBytes: number): Uint8Array {
-  if (bytes.length > maxBytes) throw new Error(`${NAME}: ${path} has ${bytes.length} bytes, more than ${maxBytes}`);
-  return bytes;
+function tooLarge(file: string, sizeBytes: number, maxBytes: number): Error {
+  return new Error(`${FILESYSTEM}: ${file} has ${sizeBytes} bytes, more than the ${maxBytes} allowed here`);
 }
 
-function refuseLargeFile(path: string, info: Stats, maxBytes: number): void {
-  if (info.size > maxBytes) throw new Error(`${NAME}: ${path} has ${info.size} bytes, more than ${maxBytes}`);
-}
-
-function full(error: unknown, path: string): unknown {
-  return isFull(error) ? new StorageFullError(NAME, path, error) : error;
-}
-
-function fileStream(handle: Awaited<ReturnType<typeof open>>, offset: number, length: number): ReadableStream<Uint8Array> {
-  let position = offset;
-  let left = length;
-  return new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      const chunk = new Uint8Array(Math.min(READ_CHUNK_BYTES, left));
-      const { bytesRead } = chunk.length === 0 ? { bytesRead: 0 } : await handle.read(chunk, 0, chunk.length, position);
-      if (bytesRead === 0) {
-        await handle.close();
-        controller.close();
-        return;
-      }
-      position += bytesRead;
-      left -= bytesRead;
-      controller.enqueue(chunk.subarray(0, bytesRead));
-    },
-    async cancel() {
-      await handle.close();
-    },
-  }, { highWaterMark: 0 });
+function infoOf(path: string, found: Stats): FileInfo {
+  const isDirectory = found.isDirectory();
+  return { path, sizeBytes: isDirectory ? 0 : found.size, modifiedAt: found.mtime, isDirectory };
 }

@@ -1,124 +1,146 @@
-import { closeSync, openSync, readFileSync, renameSync, statSync, unlinkSync, utimesSync, writeSync } from "node:fs";
-import { hostname } from "node:os";
-import { isErrno } from "./errno.ts";
+import { closeSync, fstatSync, futimesSync, openSync, readFileSync, renameSync, type Stats, statSync, unlinkSync, writeSync } from "node:fs";
+import type { Clock } from "../../lib/clock.ts";
+import { FILESYSTEM, isErrno } from "./errno.ts";
+import { hasEnded, ownIdentity, parseIdentity, type ProcessIdentity } from "./process-identity.ts";
 
-/** A lock without a sign of life for so long belongs to a process that died. */
+/** A lock without a sign of life for so long is taken from its holder, dead or not: a stuck upload must not block for ever. */
 const STALE_MS = 30_000;
+/** How long a holder that writes goes without a sign of life. */
 const BEAT_MS = 5_000;
+/** How often it is tried again when a lock is given back just then. */
+const TAKE_TRIES = 5;
 
-/** Who holds a lock, as the lock file says. */
-interface Holder {
-  readonly instance: string;
-  readonly pid: number;
-  readonly host: string;
+/** Takes the right to write a file, for one process. */
+export class WriterLocks {
+  readonly #clock: Pick<Clock, "now">;
+  #identity: ProcessIdentity | undefined;
+
+  constructor(clock: Pick<Clock, "now">) {
+    this.#clock = clock;
+  }
+
+  /**
+   * Takes the lock of a file.
+   * @returns undefined when a live writer holds it. Throws ENOENT when the folder is missing.
+   */
+  take(dataFile: string): WriterLock | undefined {
+    const path = `${dataFile}.lock`;
+    for (let tries = 1; ; tries++) {
+      const fd = this.#writeNew(path);
+      if (fd !== undefined) return new WriterLock({ path, fd, tookOver: false, clock: this.#clock });
+      const state = this.#stateOf(path);
+      if (state === "stale") return this.#takeOver(path);
+      if (state === "held" || tries === TAKE_TRIES) return undefined;
+    }
+  }
+
+  // Of several that take over at once, the last to rename holds the lock; the others find that out before they commit.
+  #takeOver(path: string): WriterLock {
+    const fresh = `${path}.${crypto.randomUUID()}.tmp`;
+    const fd = this.#writeNew(fresh);
+    if (fd === undefined) throw new Error(`${FILESYSTEM}: ${fresh} is there already`);
+    try {
+      renameSync(fresh, path);
+      return new WriterLock({ path, fd, tookOver: true, clock: this.#clock });
+    } catch (error) {
+      closeSync(fd);
+      unlinkSync(fresh);
+      throw error;
+    }
+  }
+
+  /** @returns The open lock file; undefined when there is one. */
+  #writeNew(path: string): number | undefined {
+    this.#identity ??= ownIdentity();
+    let fd: number;
+    try {
+      fd = openSync(path, "wx", 0o666);
+    } catch (error) {
+      if (isErrno(error, "EEXIST")) return undefined;
+      throw error;
+    }
+    try {
+      writeSync(fd, JSON.stringify(this.#identity));
+      touch(fd, this.#clock.now());
+      return fd;
+    } catch (error) {
+      closeSync(fd);
+      unlinkSync(path);
+      throw error;
+    }
+  }
+
+  #stateOf(path: string): "held" | "stale" | "gone" {
+    try {
+      if (this.#clock.now() - statSync(path).mtimeMs > STALE_MS) return "stale";
+      const holder = parseIdentity(readFileSync(path, "utf8"));
+      // One that is half written has a living writer, or its age will tell.
+      if (holder === undefined) return "held";
+      this.#identity ??= ownIdentity();
+      return hasEnded(holder, this.#identity) ? "stale" : "held";
+    } catch (error) {
+      if (isErrno(error, "ENOENT")) return "gone";
+      throw error;
+    }
+  }
 }
-
-/** One per process: a new process under an old number is not taken for the old one. */
-const INSTANCE = crypto.randomUUID();
 
 /**
- * The right to append to one file, held against other processes by a file beside it, and inside this one by the same file.
- * A lock of a dead process is taken over; the taker must then make sure that the dead one's open handles write nowhere that matters.
+ * The right to write one file, held by a file beside it against other writers of this process and of others. Who lost it to another
+ * writer (having given no sign of life for too long) finds out by `isHeld`.
  */
 export class WriterLock {
-  readonly #path: string;
-  #beatAt = Date.now();
-  /** Whether somebody else held it who did not let go. */
+  /** Whether it was taken from somebody who may still have the file open. */
   readonly tookOver: boolean;
+  readonly #path: string;
+  /** Kept open: while it is, no other file can have its number. */
+  readonly #fd: number;
+  readonly #clock: Pick<Clock, "now">;
+  #beatAtMs: number;
 
-  private constructor(path: string, tookOver: boolean) {
-    this.#path = path;
-    this.tookOver = tookOver;
+  constructor(parts: { readonly path: string; readonly fd: number; readonly tookOver: boolean; readonly clock: Pick<Clock, "now"> }) {
+    this.#path = parts.path;
+    this.#fd = parts.fd;
+    this.#clock = parts.clock;
+    this.tookOver = parts.tookOver;
+    this.#beatAtMs = parts.clock.now();
   }
 
-  /** @returns The lock; undefined when a live writer holds it. Throws ENOENT when the folder is missing. */
-  static take(dataFile: string): WriterLock | undefined {
-    const path = `${dataFile}.lock`;
-    if (tryCreate(path)) return new WriterLock(path, false);
-    if (!isStale(path) || !removeStale(path)) return undefined;
-    return tryCreate(path) ? new WriterLock(path, true) : undefined;
+  isHeld(): boolean {
+    return isSameFile(fstatSync(this.#fd), statSync(this.#path, { throwIfNoEntry: false }));
   }
 
-  /** Gives a sign of life; cheap to call often. */
-  beat(): void {
-    const now = Date.now();
-    if (now - this.#beatAt < BEAT_MS) return;
-    this.#beatAt = now;
-    utimesSync(this.#path, now / 1000, now / 1000);
+  /**
+   * Gives a sign of life; cheap to call often.
+   * @returns Whether the lock is still held, as far as it was time to look.
+   */
+  beat(): boolean {
+    const nowMs = this.#clock.now();
+    if (nowMs - this.#beatAtMs < BEAT_MS) return true;
+    if (!this.isHeld()) return false;
+    this.#beatAtMs = nowMs;
+    touch(this.#fd, nowMs);
+    return true;
   }
 
+  /** Gives the lock back, if it is still held. */
   release(): void {
-    unlinkIfThere(this.#path);
+    try {
+      if (this.isHeld()) unlinkSync(this.#path);
+    } catch (error) {
+      if (!isErrno(error, "ENOENT")) throw error;
+    } finally {
+      closeSync(this.#fd);
+    }
   }
 }
 
-function tryCreate(path: string): boolean {
-  let fd: number;
-  try {
-    fd = openSync(path, "wx");
-  } catch (error) {
-    if (isErrno(error, "EEXIST")) return false;
-    throw error;
-  }
-  try {
-    writeSync(fd, JSON.stringify({ instance: INSTANCE, pid: process.pid, host: hostname() } satisfies Holder));
-  } finally {
-    closeSync(fd);
-  }
-  return true;
+/** Whether a file that is open is the one under a name. */
+export function isSameFile(open: Stats, named: Stats | undefined): boolean {
+  return named !== undefined && open.ino === named.ino && open.dev === named.dev;
 }
 
-function isStale(path: string): boolean {
-  const info = statSync(path, { throwIfNoEntry: false });
-  if (info === undefined) return true;
-  if (Date.now() - info.mtimeMs > STALE_MS) return true;
-  const holder = readHolder(path);
-  // Half written: its writer is alive, or the age will tell.
-  if (holder === undefined || holder.instance === INSTANCE || holder.host !== hostname()) return false;
-  return holder.pid === process.pid || !isAlive(holder.pid);
-}
-
-// Two may find the same lock stale: what is moved aside must still be it, and not the lock that the other one made meanwhile.
-function removeStale(path: string): boolean {
-  const aside = `${path}.${crypto.randomUUID()}.stale`;
-  try {
-    renameSync(path, aside);
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return true;
-    throw error;
-  }
-  if (isStale(aside)) {
-    unlinkSync(aside);
-    return true;
-  }
-  renameSync(aside, path);
-  return false;
-}
-
-function readHolder(path: string): Holder | undefined {
-  try {
-    const json = JSON.parse(readFileSync(path, "utf8")) as Partial<Holder>;
-    if (typeof json.instance !== "string" || typeof json.pid !== "number" || typeof json.host !== "string") return undefined;
-    return { instance: json.instance, pid: json.pid, host: json.host };
-  } catch {
-    // Gone or half written; both are told by a later look.
-    return undefined;
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return !isErrno(error, "ESRCH");
-  }
-}
-
-function unlinkIfThere(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if (!isErrno(error, "ENOENT")) throw error;
-  }
+// By our own clock, as its age is judged by clocks of our kind: a file server's may differ.
+function touch(fd: number, nowMs: number): void {
+  futimesSync(fd, nowMs / 1000, nowMs / 1000);
 }

@@ -1,7 +1,7 @@
 import { checkRange } from "../byte-range.ts";
 import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type StorageDriver } from "../driver.ts";
 import { PathNotFoundError, WriterBusyError } from "../errors.ts";
-import { firstAfter } from "../sorted-names.ts";
+import { pageOf } from "../list-page.ts";
 import { MemoryFile } from "./file.ts";
 import { MemoryTree } from "./tree.ts";
 import { MemoryWriter } from "./writer.ts";
@@ -66,11 +66,7 @@ class InMemoryDriver implements StorageDriver {
   async list(path: string, options: ListOptions = {}): Promise<ListPage> {
     const directory = this.#tree.find(path);
     if (directory?.isDirectory !== true) throw new PathNotFoundError(NAME, path);
-    const names = directory.names();
-    const start = options.startAfter === undefined ? 0 : firstAfter(names, options.startAfter);
-    const end = options.limit === undefined ? names.length : Math.min(names.length, start + Math.max(1, options.limit));
-    const entries = names.slice(start, end).map((name) => ({ name, isDirectory: directory.get(name)?.isDirectory === true }));
-    return { entries, next: end < names.length ? names[end - 1] : undefined };
+    return pageOf(directory.entries(), options);
   }
 
   async move(source: string, destination: string): Promise<void> {

@@ -1,3 +1,4 @@
+import type { DirectoryEntry } from "../driver.ts";
 import { PathNotFoundError } from "../errors.ts";
 import { parentPath } from "../paths.ts";
 import { MemoryFile } from "./file.ts";
@@ -7,18 +8,18 @@ export class MemoryDirectory {
   readonly isDirectory = true;
   readonly sizeBytes = 0;
   readonly #children = new Map<string, MemoryNode>();
-  #sortedNames: readonly string[] | undefined;
+  #sorted: readonly DirectoryEntry[] | undefined;
   modifiedAt = new Date();
 
   get(name: string): MemoryNode | undefined {
     return this.#children.get(name);
   }
 
-  /** The names of the children in bytewise order. */
-  names(): readonly string[] {
+  /** The children in bytewise order of names. */
+  entries(): readonly DirectoryEntry[] {
     // Names are ASCII, so the order of code units is the bytewise one.
-    this.#sortedNames ??= [...this.#children.keys()].sort();
-    return this.#sortedNames;
+    this.#sorted ??= Array.from(this.#children, ([name, { isDirectory }]) => ({ name, isDirectory })).sort((a, b) => (a.name < b.name ? -1 : 1));
+    return this.#sorted;
   }
 
   set(name: string, node: MemoryNode): void {
@@ -31,7 +32,7 @@ export class MemoryDirectory {
   }
 
   #changed(): void {
-    this.#sortedNames = undefined;
+    this.#sorted = undefined;
     this.modifiedAt = new Date();
   }
 }

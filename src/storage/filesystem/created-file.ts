@@ -1,0 +1,134 @@
+import { constants, openSync, renameSync, unlinkSync } from "node:fs";
+import { dirname } from "node:path";
+import type { FileWriter } from "../driver.ts";
+import { FILESYSTEM, isErrno, writeFailure } from "./errno.ts";
+import type { Folders } from "./folders.ts";
+import { OpenFile } from "./open-file.ts";
+import type { Pace } from "./pace.ts";
+
+/** How often a small file is written again when its folder is removed meanwhile. */
+const REPLACE_TRIES = 5;
+
+/** What the writers of a driver share. */
+export interface WriterTools {
+  readonly folders: Folders;
+  /** Of writes; apart from that of reads, as the kernel holds up the one and not the other. */
+  readonly pace: Pace;
+}
+
+/** A file that is written under a name of its own beside its place, and put there when it is complete and durable. */
+export class CreatedFile implements FileWriter {
+  readonly #path: string;
+  readonly #file: string;
+  readonly #temporary: string;
+  readonly #open: OpenFile;
+  readonly #folders: Folders;
+  #isOpen = true;
+
+  private constructor(path: string, names: { readonly file: string; readonly temporary: string }, open: OpenFile, folders: Folders) {
+    this.#path = path;
+    this.#file = names.file;
+    this.#temporary = names.temporary;
+    this.#open = open;
+    this.#folders = folders;
+  }
+
+  /** @param path As callers of the driver know `file`, for the texts of errors. */
+  static async open(path: string, file: string, tools: WriterTools): Promise<CreatedFile> {
+    const temporary = temporaryName(file);
+    const fd = await tools.folders.within(dirname(file), () => openSync(temporary, NEW_FILE, 0o666));
+    return new CreatedFile(path, { file, temporary }, new OpenFile(fd, tools.pace), tools.folders);
+  }
+
+  get sizeBytes(): number {
+    return this.#open.sizeBytes;
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    this.#requireOpen();
+    try {
+      await this.#open.append(chunk);
+    } catch (error) {
+      throw writeFailure(error, this.#path);
+    }
+  }
+
+  async commit(): Promise<void> {
+    this.#requireOpen();
+    this.#isOpen = false;
+    try {
+      await this.#publish();
+    } catch (error) {
+      throw writeFailure(error, this.#path);
+    }
+  }
+
+  async cancel(): Promise<void> {
+    this.#requireOpen();
+    await this.#discard();
+  }
+
+  async close(): Promise<void> {
+    await this.cancel();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isOpen) await this.#discard();
+  }
+
+  async #publish(): Promise<void> {
+    try {
+      await this.#open.sync();
+      renameSync(this.#temporary, this.#file);
+    } catch (error) {
+      removeIfThere(this.#temporary);
+      throw error;
+    } finally {
+      await this.#open.close();
+    }
+    await this.#folders.sync(dirname(this.#file));
+  }
+
+  async #discard(): Promise<void> {
+    this.#isOpen = false;
+    try {
+      removeIfThere(this.#temporary);
+    } finally {
+      await this.#open.close();
+    }
+  }
+
+  #requireOpen(): void {
+    if (!this.#isOpen) throw new Error(`${FILESYSTEM}: the writer of ${this.#path} is closed already`);
+  }
+}
+
+/** Puts a whole file in its place: durable when it resolves, and at no time is a part of it seen. */
+export async function replaceFile(target: { readonly path: string; readonly file: string }, content: Uint8Array, tools: WriterTools): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await using created = await CreatedFile.open(target.path, target.file, tools);
+      await created.write(content);
+      return await created.commit();
+    } catch (error) {
+      // A clean-up removed the folder, and our file in it.
+      if (!isErrno(error instanceof Error ? error.cause : error, "ENOENT") || tries === REPLACE_TRIES) throw error;
+    }
+  }
+}
+
+const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_APPEND;
+
+/** A name beside a file's that nobody else uses; what a crash leaves under it is known for litter by its end. */
+export function temporaryName(file: string): string {
+  return `${file}.${crypto.randomUUID()}.tmp`;
+}
+
+/** Removes a file of ours that may have gone with its folder. */
+export function removeIfThere(file: string): void {
+  try {
+    unlinkSync(file);
+  } catch (error) {
+    if (!isErrno(error, "ENOENT", "ENOTDIR")) throw error;
+  }
+}
