@@ -146,7 +146,8 @@ describe("referrers", () => {
 
   test("of old clients, kept under the fallback tag, appear too", async () => {
     const target = digestOf("fallback subject");
-    const image = await pushImage(repository, undefined, { seed: 77 });
+    const extra = { artifactType: "application/old", subject: { mediaType: TYPES.ociManifest, digest: target, size: 5 } };
+    const image = await pushImage(repository, undefined, { seed: 77, extra });
     const index = JSON.stringify({ schemaVersion: 2, mediaType: TYPES.ociIndex, manifests: [{ mediaType: image.mediaType, digest: image.digest, size: image.bytes.length, artifactType: "application/old" }] });
     await pushManifest(repository, target.replace(":", "-"), { content: index, mediaType: TYPES.ociIndex });
     const list = (await (await expectStatus(200, `${registry.url}/v2/signed/referrers/${target}`)).json()) as { manifests: unknown[] };
