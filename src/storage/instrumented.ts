@@ -1,0 +1,134 @@
+import type { StorageMetrics } from "../telemetry/metrics.ts";
+import type { Tracing } from "../telemetry/trace.ts";
+import type { ByteRange, FileInfo, FileWriter, ListOptions, ListPage, RedirectRequest, StorageDriver } from "./driver.ts";
+import { checkDirectoryPath, checkPath } from "./paths.ts";
+
+/** Who is told of calls. */
+export interface StorageObservers {
+  readonly metrics?: Pick<StorageMetrics, "action">;
+  readonly tracing?: Pick<Tracing, "storage">;
+}
+
+/** What calls are named in metrics and spans. */
+type Action = "GetContent" | "PutContent" | "Reader" | "Writer" | "Stat" | "List" | "Move" | "Delete" | "RedirectURL";
+
+/** These last as long as their user reads or writes, or are ended before the work is: their time says nothing. */
+const UNTIMED: ReadonlySet<Action> = new Set(["Reader", "Writer"]);
+
+/**
+ * Puts around any driver what all need alike: the check of every path before the driver sees it, a measurement and a span of every
+ * call. The result has exactly the optional members that the driver has.
+ */
+export function instrumentDriver(driver: StorageDriver, observers: StorageObservers = {}): StorageDriver {
+  return new InstrumentedDriver(driver, observers);
+}
+
+// Methods are not `async` but hand on the driver's own promise: each wrapping would cost hot calls three turns of the task queue.
+class InstrumentedDriver implements StorageDriver {
+  readonly name: string;
+  // `declare`: a plain field would be there as undefined where the driver has no such member.
+  declare readonly localFile?: (path: string) => string;
+  declare readonly redirectUrl?: (path: string, request: RedirectRequest) => Promise<string | undefined>;
+  declare readonly listFiles?: (path: string) => AsyncIterable<readonly FileInfo[]>;
+  declare readonly listUnfinished?: NonNullable<StorageDriver["listUnfinished"]>;
+  readonly #inner: StorageDriver;
+  readonly #observers: StorageObservers;
+
+  constructor(inner: StorageDriver, observers: StorageObservers) {
+    this.name = inner.name;
+    this.#inner = inner;
+    this.#observers = observers;
+    const { localFile, redirectUrl, listFiles, listUnfinished } = inner;
+    if (localFile !== undefined) {
+      this.localFile = (path) => {
+        checkPath(this.name, path);
+        return localFile.call(inner, path);
+      };
+    }
+    if (redirectUrl !== undefined) this.redirectUrl = (path, request) => this.#file("RedirectURL", path, () => redirectUrl.call(inner, path, request));
+    if (listFiles !== undefined) this.listFiles = (path) => this.#directoryItems(path, () => listFiles.call(inner, path));
+    if (listUnfinished !== undefined) this.listUnfinished = (path) => this.#directoryItems(path, () => listUnfinished.call(inner, path));
+  }
+
+  getContent(path: string, maxBytes?: number): Promise<Uint8Array> {
+    return this.#file("GetContent", path, () => this.#inner.getContent(path, maxBytes));
+  }
+
+  putContent(path: string, content: Uint8Array | string): Promise<void> {
+    return this.#file("PutContent", path, () => this.#inner.putContent(path, content));
+  }
+
+  reader(path: string, range?: ByteRange): Promise<ReadableStream<Uint8Array>> {
+    return this.#file("Reader", path, () => this.#inner.reader(path, range));
+  }
+
+  writer(path: string, options: { readonly append: boolean }): Promise<FileWriter> {
+    return this.#file("Writer", path, () => this.#inner.writer(path, options));
+  }
+
+  create(path: string): Promise<FileWriter> {
+    return this.#file("Writer", path, () => this.#inner.create(path));
+  }
+
+  stat(path: string): Promise<FileInfo> {
+    return this.#directory("Stat", path, () => this.#inner.stat(path));
+  }
+
+  list(path: string, options?: ListOptions): Promise<ListPage> {
+    return this.#directory("List", path, () => this.#inner.list(path, options));
+  }
+
+  move(source: string, destination: string): Promise<void> {
+    return this.#file("Move", source, () => {
+      checkPath(this.name, destination);
+      return this.#inner.move(source, destination);
+    });
+  }
+
+  delete(path: string): Promise<void> {
+    return this.#file("Delete", path, () => this.#inner.delete(path));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve(this.#inner[Symbol.asyncDispose]());
+  }
+
+  #file<T>(action: Action, path: string, work: () => Promise<T>): Promise<T> {
+    return this.#call(action, path, () => {
+      checkPath(this.name, path);
+      return work();
+    });
+  }
+
+  #directory<T>(action: Action, path: string, work: () => Promise<T>): Promise<T> {
+    return this.#call(action, path, () => {
+      checkDirectoryPath(this.name, path);
+      return work();
+    });
+  }
+
+  async *#directoryItems<T>(path: string, items: () => AsyncIterable<T>): AsyncGenerator<T> {
+    checkDirectoryPath(this.name, path);
+    yield* items();
+  }
+
+  #call<T>(action: Action, path: string, work: () => Promise<T>): Promise<T> {
+    const { metrics, tracing } = this.#observers;
+    const startedMs = performance.now();
+    const result = tracing === undefined ? settled(work) : tracing.storage(action, { driver: this.name, path }, () => settled(work));
+    if (metrics !== undefined && !UNTIMED.has(action)) {
+      const measure = (): void => metrics.action(this.name, action, (performance.now() - startedMs) / 1000);
+      result.then(measure, measure);
+    }
+    return result;
+  }
+}
+
+/** What a function promises, or the rejection that its exception stands for. */
+function settled<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return work();
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
