@@ -1,16 +1,17 @@
 import type { Clock } from "../lib/clock.ts";
-import { algorithmOf, type Digest, makeDigest } from "../oci/digest.ts";
+import { algorithmOf, type Digest } from "../oci/digest.ts";
+import type { UploadHasher } from "../registry/upload-hash.ts";
+import type { SharedBuffers } from "../registry/upload-landing.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { followFile, type Spool, temporarySpool } from "./spool.ts";
 import { type IncomingBlob, SMALL_BLOB_BYTES } from "./store.ts";
 import type { UpstreamBlob } from "./upstream.ts";
 import { UpstreamError } from "./upstream-error.ts";
 
-/** How far upstream may be ahead of the store, in bytes held in memory. */
+/** How far upstream may be ahead of the store and the hash, in bytes held in memory. */
 const MAX_AHEAD_BYTES = 8 * 1024 * 1024;
 /** Bytes that stay in memory although they are stored, so that clients who keep up cost no reads. */
 const KEPT_BYTES = 2 * SMALL_BLOB_BYTES;
-const WRITE_BYTES = 1024 * 1024;
 const READ_BYTES = 256 * 1024;
 /** An upstream that sends nothing for so long is asked again. */
 const STALL_MS = 30_000;
@@ -34,6 +35,8 @@ export interface FillParts {
   readonly unattendedMs: number;
   /** Ends it. */
   readonly closing: AbortSignal;
+  readonly hasher: UploadHasher;
+  readonly buffers: SharedBuffers;
   readonly clock: Clock;
   readonly log: Logger;
   /** Told of bytes from upstream. */
@@ -68,7 +71,9 @@ export class BlobFill {
   /** The most recent bytes, in order, without gaps. */
   readonly #tail: Piece[] = [];
   #arrived = 0;
-  #written = 0;
+  /** Bytes that were hashed, and stored as long as the store takes them. */
+  #taken = 0;
+  #isComplete = false;
   #isVerified = false;
   #storeFailure: { readonly error: unknown } | undefined;
   #failure: { readonly error: unknown } | undefined;
@@ -127,40 +132,36 @@ export class BlobFill {
 
   async #run(first: UpstreamBlob): Promise<void> {
     const received = this.#receive(first);
-    // It is awaited below; a failure before that must not count as unhandled.
-    received.catch(() => undefined);
     try {
-      await using incoming = await this.#parts.receive(this.sizeBytes);
-      await this.#write(incoming);
+      await using incoming = await this.#beginStoring();
+      await this.#take(incoming);
       await received;
-      await incoming.commit();
+      if (this.#storeFailure !== undefined) throw this.#storeFailure.error;
+      await incoming?.commit();
     } catch (error) {
-      this.#storeFailure = { error };
-      this.#abortWithoutReaders();
-      this.#notify();
-      await received;
+      if (!this.#isVerified) {
+        this.#failure ??= { error };
+        this.#stop.abort(error);
+        this.#notify();
+      }
       throw error;
     }
   }
 
-  /** Takes in what upstream sends, and proves it. */
+  /** Takes in what upstream sends. Never rejects: a failure is kept for all who wait. */
   async #receive(first: UpstreamBlob): Promise<void> {
     try {
-      const hasher = new Bun.CryptoHasher(algorithmOf(this.#parts.digest));
       for await (const bytes of this.#arrivals(first)) {
-        hasher.update(bytes);
         this.#tail.push({ at: this.#arrived, bytes });
         this.#arrived += bytes.length;
         this.#parts.onBytes(bytes.length);
         this.#notify();
-        while (this.#arrived - this.#floor() > MAX_AHEAD_BYTES) await this.#change();
+        while (this.#arrived - this.#floor() > MAX_AHEAD_BYTES && this.#failure === undefined) await this.#change();
+        if (this.#failure !== undefined) return;
       }
-      const actual = makeDigest(algorithmOf(this.#parts.digest), hasher.digest("hex"));
-      if (actual !== this.#parts.digest) throw new UpstreamError("garbage", `the blob ${this.#parts.digest} has the digest ${actual}`);
-      this.#isVerified = true;
+      this.#isComplete = true;
     } catch (error) {
       this.#failure = { error };
-      throw error;
     } finally {
       this.#notify();
     }
@@ -213,28 +214,74 @@ export class BlobFill {
     }
   }
 
-  /** Stores what arrives, until all has arrived or nothing more will. */
-  async #write(incoming: IncomingBlob): Promise<void> {
-    const { localFile } = incoming;
-    if (localFile === undefined && (this.sizeBytes ?? Number.POSITIVE_INFINITY) > KEPT_BYTES) {
-      await this.#spooled(async () => {
-        this.#spool = this.#resources.use(await temporarySpool(this.#parts.spoolFolder));
-      });
-    }
-    for (;;) {
-      if (this.#failure !== undefined) return;
-      const batch = this.#unwritten();
-      if (batch === undefined) {
-        if (this.#isVerified) return;
-        await this.#change();
-        continue;
+  async #beginStoring(): Promise<IncomingBlob | undefined> {
+    try {
+      const incoming = await this.#parts.receive(this.sizeBytes);
+      if (incoming.localFile === undefined && (this.sizeBytes ?? Number.POSITIVE_INFINITY) > KEPT_BYTES) {
+        await this.#spooled(async () => {
+          this.#spool = this.#resources.use(await temporarySpool(this.#parts.spoolFolder));
+        });
       }
-      await Promise.all([incoming.write(batch), this.#spooled(() => this.#spool?.append?.(batch))]);
-      if (this.#spool === undefined && localFile !== undefined) this.#spool = this.#resources.use(await followFile(localFile));
-      this.#written += batch.length;
-      this.#trim(this.#written - KEPT_BYTES);
-      this.#notify();
+      return incoming;
+    } catch (error) {
+      this.#failStore(error);
+      return undefined;
     }
+  }
+
+  /** Hashes and stores what arrives, until all has arrived; then proves it. */
+  async #take(incoming: IncomingBlob | undefined): Promise<void> {
+    const { digest, hasher, buffers } = this.#parts;
+    using hash = hasher.begin(algorithmOf(digest));
+    const buffer = buffers.take();
+    try {
+      for (let batch = await this.#nextBatch(buffer); batch !== undefined; batch = await this.#nextBatch(buffer)) {
+        await Promise.all([hash.update(batch), this.#store(incoming, batch)]);
+        this.#taken += batch.length;
+        if (this.#storeFailure === undefined) this.#trim(this.#taken - KEPT_BYTES);
+        this.#notify();
+      }
+    } finally {
+      buffers.give(buffer);
+    }
+    const actual = await hash.digest();
+    if (actual === undefined) throw new Error("the hash of a mirrored blob was lost");
+    if (actual !== digest) throw new UpstreamError("garbage", `the blob ${digest} has the digest ${actual}`);
+    this.#isVerified = true;
+    this.#notify();
+  }
+
+  /** Waits until a buffer can be filled, or all has arrived; undefined when nothing is left. Copies: what clients read is not shared. */
+  async #nextBatch(buffer: Uint8Array): Promise<Uint8Array | undefined> {
+    while (this.#arrived - this.#taken < buffer.length && !this.#isComplete) {
+      if (this.#failure !== undefined) throw this.#failure.error;
+      await this.#change();
+    }
+    const sizeBytes = Math.min(buffer.length, this.#arrived - this.#taken);
+    for (let filled = 0, index = this.#indexAt(this.#taken); filled < sizeBytes; index++) {
+      const piece = this.#tail[index];
+      if (piece === undefined) throw new Error("bytes of a mirrored blob are gone before they were stored");
+      const bytes = piece.bytes.subarray(Math.max(0, this.#taken - piece.at), Math.max(0, this.#taken - piece.at) + sizeBytes - filled);
+      buffer.set(bytes, filled);
+      filled += bytes.length;
+    }
+    return sizeBytes === 0 ? undefined : buffer.subarray(0, sizeBytes);
+  }
+
+  async #store(incoming: IncomingBlob | undefined, batch: Uint8Array): Promise<void> {
+    if (incoming === undefined || this.#storeFailure !== undefined) return;
+    try {
+      await Promise.all([incoming.write(batch), this.#spooled(() => this.#spool?.append?.(batch))]);
+      if (this.#spool === undefined && incoming.localFile !== undefined) this.#spool = this.#resources.use(await followFile(incoming.localFile));
+    } catch (error) {
+      this.#failStore(error);
+    }
+  }
+
+  #failStore(error: unknown): void {
+    this.#storeFailure = { error };
+    this.#abortWithoutReaders();
+    this.#makeRoom();
   }
 
   // Without it late and slow clients wait until the blob is stored.
@@ -245,19 +292,6 @@ export class BlobFill {
       this.#spool = undefined;
       this.#parts.log.warn("blob cannot be spooled for late clients", { folder: this.#parts.spoolFolder, "err.message": error instanceof Error ? error.message : String(error) });
     }
-  }
-
-  /** The next bytes for the store: whole pieces, joined up to a good size. */
-  #unwritten(): Uint8Array | undefined {
-    const pieces: Uint8Array[] = [];
-    let sizeBytes = 0;
-    for (let i = this.#indexAt(this.#written); i < this.#tail.length && sizeBytes < WRITE_BYTES; i++) {
-      const piece = this.#tail[i];
-      if (piece === undefined) break;
-      pieces.push(piece.bytes);
-      sizeBytes += piece.bytes.length;
-    }
-    return pieces.length <= 1 ? pieces[0] : Buffer.concat(pieces, sizeBytes);
   }
 
   /** The next bytes for a client; undefined at the end. */
@@ -308,13 +342,13 @@ export class BlobFill {
 
   /** Up to where bytes need not stay in memory. */
   #floor(): number {
-    return this.#storeFailure === undefined ? this.#written : (this.#tail[0]?.at ?? this.#arrived);
+    return this.#storeFailure === undefined ? this.#taken : (this.#tail[0]?.at ?? this.#arrived);
   }
 
   /** When the store has failed: lets go of what every client has had. */
   #makeRoom(): void {
     if (this.#storeFailure === undefined) return;
-    this.#trim(Math.min(...[...this.#readers].map(({ position }) => position)));
+    this.#trim(Math.min(this.#taken, ...[...this.#readers].map(({ position }) => position)));
     this.#notify();
   }
 

@@ -120,7 +120,7 @@ export class MirrorBlobs implements Blobs {
   }
 
   async #begin(route: MirrorRoute, digest: Digest): Promise<BlobFill | undefined> {
-    const { store, local, missing, traffic, clock, log, closing, unattendedMs, spoolFolder } = this.#mirror;
+    const { store, local, missing, traffic, clock, log, closing, hasher, buffers, unattendedMs, spoolFolder } = this.#mirror;
     const { repository } = route;
     // It may have been stored between the look that missed it and now.
     if (await isKept(() => local.blobs.stat(repository, digest))) return undefined;
@@ -139,6 +139,8 @@ export class MirrorBlobs implements Blobs {
         spoolFolder,
         unattendedMs,
         closing,
+        hasher,
+        buffers,
         clock,
         log,
         onBytes: (bytes) => traffic.pulled("blob", bytes),

@@ -2,6 +2,8 @@ import type { Clock } from "../lib/clock.ts";
 import { LruMap } from "../lib/lru.ts";
 import { type ErrorCode, RegistryError } from "../oci/errors.ts";
 import type { Registry } from "../registry/registry.ts";
+import type { UploadHasher } from "../registry/upload-hash.ts";
+import type { SharedBuffers } from "../registry/upload-landing.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { MirrorRoute, Routes } from "./routes.ts";
 import type { ProxyStore } from "./store.ts";
@@ -28,6 +30,8 @@ export interface Mirror {
   readonly staleTimeoutMs: number;
   /** How long a transfer from upstream goes on without a client. */
   readonly unattendedMs: number;
+  readonly hasher: UploadHasher;
+  readonly buffers: SharedBuffers;
   /** Where bytes are kept for late clients while a store is written that cannot be read meanwhile. */
   readonly spoolFolder: string;
 }

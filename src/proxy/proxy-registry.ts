@@ -4,6 +4,8 @@ import { RegistryError } from "../oci/errors.ts";
 import type { RepositoryName } from "../oci/name.ts";
 import { type ContentGate, OPEN_GATE } from "../registry/content-gate.ts";
 import type { Blobs, Catalog, Manifests, Referrers, Registry, Tags, Uploads } from "../registry/registry.ts";
+import { UploadHasher } from "../registry/upload-hash.ts";
+import { SharedBuffers } from "../registry/upload-landing.ts";
 import type { StorageDriver } from "../storage/driver.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { compileGlob } from "./globs.ts";
@@ -82,12 +84,14 @@ export class ProxyRegistry implements Registry, AsyncDisposable {
   readonly #housekeeping: Housekeeping | undefined;
   readonly #closing = new AbortController();
   readonly #parts: ProxyParts;
+  readonly #hasher: UploadHasher;
   #pings: Promise<unknown> = Promise.resolve();
   #nextSaveAt = 0;
 
   constructor(options: ProxyOptions, remotes: readonly Remote[], parts: ProxyParts) {
     const { local, clock, log, deleteEnabled } = parts;
     this.#parts = parts;
+    this.#hasher = new UploadHasher(log, 1);
     this.#remotes = remotes;
     this.#routes = new Routes(remotes, options.local.map(compileGlob));
     this.#traffic = new Traffic(parts.metrics);
@@ -106,6 +110,8 @@ export class ProxyRegistry implements Registry, AsyncDisposable {
       deleteEnabled,
       staleTimeoutMs: options.staletimeout,
       unattendedMs: options.cachewritetimeout,
+      hasher: this.#hasher,
+      buffers: new SharedBuffers(),
       spoolFolder: options.spooldirectory ?? tmpdir(),
     };
     const resolver = new TagResolver(mirror);
@@ -172,6 +178,7 @@ export class ProxyRegistry implements Registry, AsyncDisposable {
     this.#closing.abort(new UpstreamError("unavailable", "the registry stops"));
     await this.#pings;
     await this.#fetches.drain();
+    await this.#hasher[Symbol.asyncDispose]();
     await this.#housekeeping?.save();
   }
 
