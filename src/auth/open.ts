@@ -18,5 +18,8 @@ export interface AuthParts {
  */
 export async function openAccessController(options: AuthOptions, _parts: AuthParts): Promise<AccessController | undefined> {
   if (options.silly !== undefined) return openSillyController(options.silly);
+  // Never open to everybody what its operator has closed.
+  const closed = (["htpasswd", "token", "certificate"] as const).find((kind) => options[kind] !== undefined);
+  if (closed !== undefined) throw new Error(`auth.${closed}: this build cannot check it`);
   return undefined;
 }
