@@ -62,16 +62,21 @@ export class MirrorTags implements Tags {
   }
 }
 
-/** Joins upstream's pages to the one that is wanted; upstream decides about the order. */
+/** Joins upstream's pages to the one that is wanted. */
 async function upstreamTags(route: MirrorRoute, page: PageRequest): Promise<Page<string>> {
   const { limit = MAX_TAGS } = page;
   const items: Tag[] = [];
   let more = true;
   for (let { last } = page; more && items.length < limit; last = items.at(-1)) {
     const next = await route.remote.upstream.tags(route.upstreamName, { limit: limit - items.length, ...(last !== undefined && { last }) });
-    items.push(...next.items);
+    items.push(...(next.more ? next.items : inOrder(next.items, last)));
     // A page that brings nothing new would be asked for again for ever.
     more = next.more && next.items.length > 0;
   }
   return { items: items.slice(0, limit), more: more || items.length > limit };
+}
+
+/** A last page in the order that the specification wants: distribution 2.x knows no pages, and gives all tags in any order. */
+function inOrder(tags: readonly Tag[], last: string | undefined): readonly Tag[] {
+  return tags.filter((tag) => last === undefined || tag > last).sort();
 }

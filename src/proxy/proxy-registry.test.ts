@@ -189,7 +189,7 @@ describe("a mirror", () => {
     const pages: Record<string, object> = { "": { tags: ["a", "b"] }, b: { tags: ["c", "not a tag", "d"] }, d: { tags: ["e"] } };
     upstream.trick = ({ path }) => {
       const last = new URL(path, "http://x").searchParams.get("last") ?? "";
-      return Response.json(pages[last], { headers: last === "d" ? {} : { link: `</v2/team/app/tags/list?last=x>; rel="next"` } });
+      return Response.json(pages[last] ?? {}, { headers: last === "d" ? {} : { link: `</v2/team/app/tags/list?last=x>; rel="next"` } });
     };
     await using test = await openTestProxy({ remoteurl: upstream.url });
     expect(await test.proxy.tags.list(APP, {})).toEqual({ items: ["a", "b", "c", "d", "e"], more: false });
