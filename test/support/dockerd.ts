@@ -16,7 +16,7 @@ export interface Dockerd extends AsyncDisposable {
  * Starts `dockerd` without network or firewall rules, so that it needs no more than root. Loopback registries may use plain HTTP.
  * @throws Error with its output when it does not come up within 20 seconds.
  */
-export async function startDockerd(): Promise<Dockerd> {
+export async function startDockerd(options: { readonly args?: readonly string[] } = {}): Promise<Dockerd> {
   await using cleanup = new AsyncDisposableStack();
   const folder = cleanup.use(await tempFolder());
   const inFolder = (name: string): string => join(folder.path, name);
@@ -28,6 +28,7 @@ export async function startDockerd(): Promise<Dockerd> {
       ...["--insecure-registry", "127.0.0.0/8"],
       ...["--data-root", inFolder("data"), "--exec-root", inFolder("exec"), "--pidfile", inFolder("pid")],
       ...["--host", socket],
+      ...(options.args ?? []),
     ]),
   );
   const env = { DOCKER_HOST: socket, DOCKER_CONFIG: inFolder("config"), DOCKER_BUILDKIT: "0" };
