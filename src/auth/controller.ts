@@ -37,6 +37,31 @@ export interface AccessController {
 
   /** Reads its files again. @returns What changed, for the log. */
   reload?(): Promise<readonly string[]>;
+
+  /** Where clients fetch tokens from this registry itself; absent when they need none of it. */
+  readonly tokenEndpoint?: TokenEndpoint;
+}
+
+/** Gives out tokens, as the Docker token protocol wants it. */
+export interface TokenEndpoint {
+  /** Path below the registry's prefix. */
+  readonly path: string;
+  issue(request: TokenRequest): Promise<TokenAnswer>;
+}
+
+/** A request for a token. */
+export interface TokenRequest {
+  readonly authorization: string | undefined;
+  /** Those of the query, or of the form in the body. */
+  readonly parameters: URLSearchParams;
+  readonly clientAddress: string;
+}
+
+/** What a request for a token is answered. */
+export interface TokenAnswer {
+  readonly status: number;
+  readonly json: object;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** What an accepted request is known to be allowed. */

@@ -2,7 +2,9 @@ import type { Clock } from "../lib/clock.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { AccessController } from "./controller.ts";
 import type { AuthOptions } from "./options.ts";
+import { openHtpasswdController } from "./htpasswd/controller.ts";
 import { openSillyController } from "./silly/controller.ts";
+import { openTokenController } from "./token/controller.ts";
 
 /** What access controllers need of the program. */
 export interface AuthParts {
@@ -16,10 +18,11 @@ export interface AuthParts {
  * Opens the configured access controller.
  * @returns Undefined when everybody may do everything.
  */
-export async function openAccessController(options: AuthOptions, _parts: AuthParts): Promise<AccessController | undefined> {
+export async function openAccessController(options: AuthOptions, parts: AuthParts): Promise<AccessController | undefined> {
   if (options.silly !== undefined) return openSillyController(options.silly);
+  if (options.htpasswd !== undefined) return await openHtpasswdController(options.htpasswd, options.certificate, parts);
+  if (options.token !== undefined) return await openTokenController(options.token, parts);
   // Never open to everybody what its operator has closed.
-  const closed = (["htpasswd", "token", "certificate"] as const).find((kind) => options[kind] !== undefined);
-  if (closed !== undefined) throw new Error(`auth.${closed}: this build cannot check it`);
+  if (options.certificate?.enabled === true) throw new Error("auth.certificate: users of client certificates need the rules of auth.htpasswd");
   return undefined;
 }

@@ -4,6 +4,7 @@ import { drainBody } from "./body.ts";
 import { type AppParts, type Peer, RequestContext } from "./context.ts";
 import { errorReply, requestFields } from "./errors.ts";
 import { type Match, matchPath } from "./match.ts";
+import { issueToken } from "./handlers/token.ts";
 import { emptyReply, jsonReply, type Reply } from "./reply.ts";
 import { allowedMethods, findRoute, requiredAccess, type Route } from "./routes.ts";
 
@@ -23,6 +24,7 @@ export async function handleRequest(parts: AppParts, request: Request, peer: Pee
   try {
     const unhealthy = parts.unhealthy();
     if (unhealthy !== undefined) reply = refusal(context, "UNAVAILABLE", { detail: unhealthy, headers: { "Retry-After": "10" } });
+    else if (isTokenRequest(parts, local)) reply = await issueToken(context);
     else if (match === undefined) reply = unrouted(context);
     else if ("redirectTo" in match) reply = redirection(context, parts.options.urls.prefix + match.redirectTo);
     else reply = await (span === undefined ? routed(context, match) : span.run(() => routed(context, match)));
@@ -63,6 +65,11 @@ function applyNamespace(context: RequestContext): void {
   const namespace = context.query.get("ns");
   if (namespace === null || namespace === "") return;
   context.repository = resolveNamespace(namespace, context.repository) ?? context.repository;
+}
+
+function isTokenRequest(parts: AppParts, path: string | undefined): boolean {
+  const endpoint = parts.access?.tokenEndpoint;
+  return endpoint !== undefined && path === endpoint.path;
 }
 
 function unrouted(context: RequestContext): Reply {

@@ -3,19 +3,20 @@ import { RegistryError } from "../../oci/errors.ts";
 import { MEDIA_TYPES } from "../../oci/media-types.ts";
 import { isName, type RepositoryName } from "../../oci/name.ts";
 import type { AppendOptions, BlobInfo, ByteSource, MountedBlob, UploadInfo } from "../../registry/registry.ts";
-import { readBody, watchedBody } from "../body.ts";
+import { watchedBody } from "../body.ts";
 import type { RequestContext } from "../context.ts";
+import { readForm } from "../form.ts";
 import { parseContentRange } from "../range.ts";
 import { emptyReply, type Reply } from "../reply.ts";
 
-const MAX_FORM_BYTES = 16 * 1024;
 const CATALOG_PAGE = 500;
 /** How many repositories a mount without a source looks in; beyond that the client uploads, as it does when none has the blob. */
 const MAX_MOUNT_SOURCES = 20_000;
 
 /** Begins an upload, mounts a blob from another repository, or takes a whole blob at once. @see OCI distribution-spec, "Pushing blobs" */
 export async function startUpload(context: RequestContext): Promise<Reply> {
-  const form = await readForm(context);
+  // With a digest in the query the body is the blob, whatever type a careless client gives it.
+  const form = context.query.has("digest") ? context.query : await readForm(context);
   const mount = form.get("mount");
   if (mount !== null && isDigest(mount)) {
     const mounted = await mountBlob(context, mount, form.get("from"));
@@ -86,17 +87,6 @@ function body(context: RequestContext): ByteSource | undefined {
 }
 
 async function* nothing(): ByteSource {}
-
-// Query and form are one, as in Go's FormValue; a form in the body is only read where its type says that it is one.
-async function readForm(context: RequestContext): Promise<URLSearchParams> {
-  if (context.contentType() !== "application/x-www-form-urlencoded" || context.query.has("digest")) return context.query;
-  const source = body(context);
-  if (source === undefined) return context.query;
-  const bytes = await readBody(source, MAX_FORM_BYTES, () => new RegistryError("SIZE_INVALID", { status: 413, message: "the form is too large" }));
-  const form = new URLSearchParams(new TextDecoder().decode(bytes));
-  for (const [key, value] of context.query) form.set(key, value);
-  return form;
-}
 
 // A client that announces a digest and sends nothing wants an upload, as from distribution, unless nothing is what it wants to send.
 function hasWholeBlob(context: RequestContext, digest: string): boolean {
