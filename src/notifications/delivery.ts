@@ -1,5 +1,6 @@
 import { createHmac } from "node:crypto";
 import { STATUS_CODES } from "node:http";
+import { outgoingProxy } from "../lib/outgoing-proxy.ts";
 import type { RenderedEvent } from "./envelope.ts";
 
 /** The header that carries the signature of a body: `sha256=` and the hex of its HMAC-SHA256 under the endpoint's secret. */
@@ -60,7 +61,7 @@ async function follow(first: Attempt, signal: AbortSignal): Promise<DeliveryAnsw
   let attempt = first;
   for (let redirects = 0; redirects < MAX_REDIRECTS; redirects++) {
     const { url, ...init } = attempt;
-    const response = await fetch(url, { ...init, redirect: "manual", signal });
+    const response = await fetch(url, { ...init, ...outgoingProxy(url), redirect: "manual", signal });
     await drain(response);
     const next = redirected(attempt, response);
     if (next === undefined) return { status: response.status, text: `${response.status} ${STATUS_CODES[response.status] ?? response.statusText}`.trimEnd() };

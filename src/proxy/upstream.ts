@@ -1,4 +1,5 @@
 import type { Clock } from "../lib/clock.ts";
+import { outgoingProxy } from "../lib/outgoing-proxy.ts";
 import { algorithmOf, type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { isTag, type Tag } from "../oci/name.ts";
 import { MEDIA_TYPES } from "../oci/media-types.ts";
@@ -278,7 +279,7 @@ export class Upstream {
   async #send(url: URL, init: { readonly method: "GET" | "HEAD"; readonly headers: Headers; readonly signal: AbortSignal }): Promise<Response> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await fetch(url.href, { ...init, redirect: "manual", decompress: false, ...this.#tls() } as BunFetchRequestInit);
+        return await fetch(url.href, { ...init, redirect: "manual", decompress: false, ...outgoingProxy(url), ...this.#tls() } as BunFetchRequestInit);
       } catch (error) {
         // A connection that was kept may have been closed by the other side just now: a new one decides.
         if (attempt === 1 && !init.signal.aborted && (error as { code?: unknown }).code === "ECONNRESET") continue;

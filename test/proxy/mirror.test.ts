@@ -143,6 +143,36 @@ describe("a mirror", () => {
     expect(Object.keys(JSON.parse(await Bun.file(join(storageFolder, "scheduler-state.json")).text()) as object)).toContain(`team/app@${image.digest}`);
   });
 
+  test("reaches its upstream, and listeners of events, through HTTP_PROXY, but never this host", async () => {
+    await using upstream = await startRegistry({ implementation: "distribution" });
+    const image = await pushImage({ url: upstream.url, name: "team/app" }, "v1");
+    const asked: string[] = [];
+    await using proxy = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch(request) {
+        // A request to a proxy names the whole URL.
+        asked.push(request.url);
+        const { pathname } = new URL(request.url);
+        return pathname === "/hook" ? new Response("ok") : fetch(upstream.url + pathname, { method: request.method, headers: { accept: ACCEPT_ALL } });
+      },
+    });
+    const local: string[] = [];
+    await using listener = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch(request) {
+        local.push(request.url);
+        return new Response("ok");
+      },
+    });
+    const endpoints = ["http://hooks.test/hook", `http://127.0.0.1:${listener.port}/`].map((url, index) => ({ name: String(index), url }));
+    await using mirror = await startRegistry({ config: { proxy: { remoteurl: "http://upstream.test" }, notifications: { endpoints } }, env: { HTTP_PROXY: `http://127.0.0.1:${proxy.port}` } });
+    await pull(mirror, "team/app", image);
+    while (local.length < 3 || asked.filter((url) => url === "http://hooks.test/hook").length < 3) await Bun.sleep(10);
+    expect(asked).toContain("http://upstream.test/v2/team/app/manifests/v1");
+  });
+
   test("of several upstreams serves each by prefix and by name space, beside repositories of its own", async () => {
     await using first = await startRegistry({ implementation: "distribution" });
     await using second = await startRegistry({ implementation: "distribution" });
