@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";
+import { importPKCS8, SignJWT } from "jose";
+import { runCommand } from "../support/command.ts";
 import { ACCEPT_ALL, digestOf, expectStatus, pushBlob, pushImage, pushIndex, type PushedImage, seededBytes } from "../support/http.ts";
 import { type ConfigSection, type RegistryProcess, startRegistry } from "../support/registry-process.ts";
 import { tempFolder } from "../support/temp-folder.ts";
@@ -110,7 +112,7 @@ describe("a mirror", () => {
     const file = join(folder.path, "htpasswd");
     await Bun.write(file, `ann:${await Bun.password.hash("p:w", { algorithm: "bcrypt", cost: 4 })}\n`);
     await using upstream = await startRegistry({ implementation: "distribution", config: { auth: { htpasswd: { realm: "upstream", path: file } } } });
-    await pushWithPassword(upstream, "ann:p:w");
+    await pushAuthorized(upstream, `Basic ${btoa("ann:p:w")}`);
     const helper = join(folder.path, "helper");
     await Bun.write(helper, `#!/bin/sh\n[ "$(cat)" = "${upstream.host}" ] && echo '{"Username":"ann","Secret":"p:w"}'\n`);
     await chmod(helper, 0o755);
@@ -121,6 +123,23 @@ describe("a mirror", () => {
     }
     await using stranger = await startMirror({ remoteurl: upstream.url });
     await expectStatus(403, `${stranger.url}/v2/team/app/manifests/v1`, { headers: { accept: ACCEPT_ALL } });
+  });
+
+  test("of an upstream with tokens gets one for each repository, from a server that it was told to trust", async () => {
+    await using folder = await tempFolder();
+    await using tokens = await startTokenServer(folder.path);
+    const token = { realm: `${tokens.url}/token`, service: "upstream", issuer: "issuer", rootcertbundle: tokens.certificateFile };
+    await using upstream = await startRegistry({ implementation: "distribution", config: { auth: { token } } });
+    const authorization = `Bearer ${await tokens.issue("repository:team/app:pull,push")}`;
+    await pushAuthorized(upstream, authorization);
+    tokens.asked.length = 0;
+    await using mirror = await startMirror({ remoteurl: upstream.url, username: "ann", password: "pw", trustedrealms: [new URL(tokens.url).host] });
+    for (let i = 0; i < 3; i++) await expectStatus(200, `${mirror.url}/v2/team/app/manifests/v1`, { headers: { accept: ACCEPT_ALL } });
+    await expectStatus(404, `${mirror.url}/v2/team/other/manifests/v1`);
+    expect(tokens.asked).toEqual([`ann repository:team/app:pull`, `ann repository:team/other:pull`]);
+    await using careful = await startMirror({ remoteurl: upstream.url, username: "ann", password: "pw" });
+    await expectStatus(403, `${careful.url}/v2/team/app/manifests/v1`);
+    expect(tokens.asked.length).toBe(2);
   });
 
   test("serves what it has, and knows when it is from, while its upstream is away; also after a restart", async () => {
@@ -205,9 +224,8 @@ async function pull(registry: RegistryProcess, name: string, image: PushedImage)
   for (const { digest } of [image.config, ...image.layers]) expect(digestOf(await bytesOf(`${registry.url}/v2/${name}/blobs/${digest}`))).toBe(digest);
 }
 
-/** Pushes an image without layers to a registry that wants a password. */
-async function pushWithPassword(upstream: RegistryProcess, credentials: string): Promise<void> {
-  const authorization = `Basic ${btoa(credentials)}`;
+/** Pushes an image without layers to a registry that wants to know who does. */
+async function pushAuthorized(upstream: RegistryProcess, authorization: string): Promise<void> {
   const name = "team/app";
   const config = "{}";
   const start = await expectStatus(202, `${upstream.url}/v2/${name}/blobs/uploads/`, { method: "POST", headers: { authorization } });
@@ -217,4 +235,45 @@ async function pushWithPassword(upstream: RegistryProcess, credentials: string):
   const mediaType = "application/vnd.oci.image.manifest.v1+json";
   const manifest = JSON.stringify({ schemaVersion: 2, mediaType, config: { mediaType: "application/vnd.oci.image.config.v1+json", digest: digestOf(config), size: config.length }, layers: [] });
   await expectStatus(201, `${upstream.url}/v2/${name}/manifests/v1`, { method: "PUT", body: manifest, headers: { authorization, "content-type": mediaType } });
+}
+
+/** Issues tokens that a registry with the certificate trusts. */
+interface TokenServer extends AsyncDisposable {
+  readonly url: string;
+  readonly certificateFile: string;
+  /** User and scope of every request. */
+  readonly asked: string[];
+  issue(scope: string): Promise<string>;
+}
+
+async function startTokenServer(folder: string): Promise<TokenServer> {
+  const [keyFile, certificateFile] = [join(folder, "token.key"), join(folder, "token.crt")];
+  await runCommand(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", keyFile, "-out", certificateFile, "-days", "2", "-subj", "/CN=tokens"]);
+  const key = await importPKCS8(await Bun.file(keyFile).text(), "ES256");
+  const x5c = [(await Bun.file(certificateFile).text()).replace(/-----[^-]+-----|\s/g, "")];
+  const issue = (scope: string): Promise<string> => {
+    const [type, name, actions] = scope.split(":");
+    return new SignJWT({ access: [{ type, name, actions: actions?.split(",") }] })
+      .setProtectedHeader({ alg: "ES256", typ: "JWT", x5c })
+      .setIssuer("issuer")
+      .setSubject("ann")
+      .setAudience("upstream")
+      .setIssuedAt()
+      .setNotBefore("0s")
+      .setExpirationTime("5m")
+      .setJti(crypto.randomUUID())
+      .sign(key);
+  };
+  const asked: string[] = [];
+  const server = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    async fetch(request) {
+      const scope = new URL(request.url).searchParams.get("scope") ?? "";
+      const [user] = atob(request.headers.get("authorization")?.slice("Basic ".length) ?? "").split(":");
+      asked.push(`${user} ${scope}`);
+      return Response.json({ token: await issue(scope), expires_in: 300 });
+    },
+  });
+  return { url: `http://127.0.0.1:${server.port}`, certificateFile, asked, issue, [Symbol.asyncDispose]: () => server.stop(true) };
 }
