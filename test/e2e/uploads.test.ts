@@ -23,7 +23,7 @@ async function errorOf(response: Response): Promise<{ readonly status: number; r
 }
 
 async function patch(location: string, content: Uint8Array | ReadableStream, headers: Record<string, string> = {}): Promise<Response> {
-  return await fetch(location, { method: "PATCH", body: content as BodyInit, headers: { ...OCTETS, ...headers } });
+  return await fetch(location, { method: "PATCH", body: content as NonNullable<RequestInit["body"]>, headers: { ...OCTETS, ...headers } });
 }
 
 describe("starting an upload", () => {

@@ -1,4 +1,4 @@
-import { createPublicKey, type JsonWebKey, type KeyObject } from "node:crypto";
+import { createPublicKey, type JsonWebKeyInput, type KeyObject } from "node:crypto";
 import { compactVerify, decodeProtectedHeader, type ProtectedHeaderParameters } from "jose";
 import { LruMap } from "../../lib/lru.ts";
 import type { RepositoryName } from "../../oci/name.ts";
@@ -115,14 +115,14 @@ class TokenController implements AccessController {
   async #key(header: ProtectedHeaderParameters): Promise<KeyObject | undefined> {
     if (header.x5c !== undefined) return Array.isArray(header.x5c) ? this.#keys.byChain(header.x5c) : undefined;
     if (header.jwk !== undefined) {
-      const jwk = header.jwk as JsonWebKey & { kid?: unknown; x5c?: unknown };
+      const jwk = header.jwk as JsonWebKeyInput["key"] & { kid?: unknown; x5c?: unknown };
       if (Array.isArray(jwk.x5c)) return this.#ownedChain(jwk, jwk.x5c);
       return typeof jwk.kid === "string" ? await this.#keys.byId(jwk.kid) : undefined;
     }
     return typeof header.kid === "string" ? await this.#keys.byId(header.kid) : undefined;
   }
 
-  #ownedChain(jwk: JsonWebKey, chain: readonly unknown[]): KeyObject | undefined {
+  #ownedChain(jwk: JsonWebKeyInput["key"], chain: readonly unknown[]): KeyObject | undefined {
     const key = this.#keys.byChain(chain);
     try {
       return key !== undefined && createPublicKey({ key: jwk, format: "jwk" }).equals(key) ? key : undefined;

@@ -1,4 +1,4 @@
-import { createPublicKey, createSecretKey, type JsonWebKey, type KeyObject, X509Certificate } from "node:crypto";
+import { createPublicKey, createSecretKey, type JsonWebKeyInput, type KeyObject, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Clock } from "../../lib/clock.ts";
 import type { Logger } from "../../telemetry/log.ts";
@@ -126,7 +126,7 @@ function addKeySet(keys: Map<string, KeyObject>, text: string, where: string): v
     throw new Error(`${where} is not JSON`, { cause: error });
   }
   if (!Array.isArray(list)) throw new Error(`${where} has no list of keys`);
-  for (const item of list as (JsonWebKey & { kid?: unknown; k?: unknown })[]) {
+  for (const item of list as (JsonWebKeyInput["key"] & { kid?: unknown; k?: unknown })[]) {
     if (typeof item.kid !== "string") continue;
     const key = item.kty === "oct" && typeof item.k === "string" ? createSecretKey(Buffer.from(item.k, "base64url")) : createPublicKey({ key: item, format: "jwk" });
     keys.set(item.kid, key);
