@@ -36,11 +36,17 @@ async function main(): Promise<void> {
   });
   await mkdir(DIST, { recursive: true });
   const names = values.all ? targetNames() : values.target.map(parseTarget);
-  if (names.length === 0) return await compile(join(DIST, "registry"), {});
+  await using folder = await buildFolder();
+  const profile = await recordStart(folder.path);
+  if (names.length === 0) {
+    await compile(join(DIST, "registry"), folder.path, { bytecodeOrder: profile });
+    return;
+  }
   const files: string[] = [];
   for (const name of names) {
     const file = join(DIST, `registry-${name}${name.startsWith("windows") ? ".exe" : ""}`);
-    await compile(file, { target: TARGETS[name].compile, executablePath: await fetchBunRuntime(TARGETS[name].runtime) });
+    const { compile: target, runtime } = TARGETS[name];
+    await compile(file, folder.path, { target, executablePath: await fetchBunRuntime(runtime), bytecodeOrder: profile });
     files.push(file);
   }
   await writeChecksums(files);
@@ -55,23 +61,57 @@ function parseTarget(text: string): TargetName {
   throw new Error(`--target: found "${text}", expected one of ${Object.keys(TARGETS).join(", ")}`);
 }
 
-async function compile(outfile: string, options: { target?: Bun.Build.CompileTarget; executablePath?: string }): Promise<void> {
+/** What differs between the executables of one build. */
+type Output = Pick<Bun.CompileBuildOptions, "target" | "executablePath" | "bytecodeOrder">;
+
+/**
+ * Everything is built aside and renamed: a running server keeps its executable, a failed build leaves the last good one, and the
+ * copies of the source maps that the bundler leaves beside its output (it embeds them too) go away with the folder.
+ */
+async function buildFolder(): Promise<{ readonly path: string } & AsyncDisposable> {
+  const path = join(DIST, `.building-${process.pid}`);
+  await mkdir(path, { recursive: true });
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
+
+async function compile(outfile: string, folder: string, output: Output): Promise<void> {
   const started = performance.now();
-  // Built aside and renamed: a running server keeps its executable, a failed build leaves the last good one, and the copies of the
-  // source maps that the bundler leaves beside its output (it embeds them too) go away with the folder.
-  const building = join(DIST, `.building-${process.pid}`);
-  const built = join(building, basename(outfile));
-  try {
-    await bundle({ ...options, outfile: built });
-    await rename(built, outfile);
-  } finally {
-    await rm(building, { recursive: true, force: true });
-  }
+  const built = join(folder, basename(outfile));
+  await bundle({ ...output, outfile: built });
+  await rename(built, outfile);
   const sizeMiB = Bun.file(outfile).size / 1024 / 1024;
   console.log(`${outfile.slice(ROOT.length + 1)}  ${sizeMiB.toFixed(1)} MiB  ${((performance.now() - started) / 1000).toFixed(1)} s`);
 }
 
-async function bundle(output: { outfile: string; target?: Bun.Build.CompileTarget; executablePath?: string }): Promise<void> {
+/**
+ * Builds once for this machine and serves one request with it, to learn which functions starting takes. Laid out by that profile, an
+ * executable starts some 10 ms sooner and with 3 MiB less. One profile is good for every target.
+ * @returns The profile's path; false, with a warning, when the server cannot be started here.
+ */
+async function recordStart(folder: string): Promise<string | false> {
+  const binary = join(folder, "recorder");
+  const profile = join(folder, "start.order");
+  const config = join(folder, "config.yml");
+  await bundle({ outfile: binary });
+  await Bun.write(config, JSON.stringify({ version: 0.1, storage: { filesystem: { rootdirectory: join(folder, "storage") } }, http: { addr: "127.0.0.1:0", secret: "none" } }));
+  const server = Bun.spawn([binary, "serve", config], { env: { BUN_BYTECODE_ORDER_OUT: profile }, stdin: "ignore", stdout: "ignore", stderr: "pipe", timeout: 20_000 });
+  let log = "";
+  let isAsked = false;
+  for await (const text of server.stderr.pipeThrough(new TextDecoderStream())) {
+    log += text;
+    const address = /listening on ([^\s",]+)/.exec(log)?.[1];
+    if (address === undefined || isAsked) continue;
+    isAsked = true;
+    await (await fetch(`http://${address}/v2/`)).text();
+    server.kill("SIGTERM");
+  }
+  await server.exited;
+  if (await Bun.file(profile).exists()) return profile;
+  console.warn(`building without a profile of the start: the server did not run here\n${log}`);
+  return false;
+}
+
+async function bundle(output: Output & { readonly outfile: string }): Promise<void> {
   await Bun.build({
     entrypoints: [join(ROOT, "src/main.ts"), ...(await workerFiles())],
     naming: { entry: "[name].[ext]" },
