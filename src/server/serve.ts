@@ -2,6 +2,7 @@ import { Cron } from "croner";
 import { loadConfig, type LoadedConfig } from "../config/load.ts";
 import { formatProblem } from "../config/problem.ts";
 import { SYSTEM_CLOCK } from "../lib/clock.ts";
+import type { ProxyRegistry } from "../proxy/proxy-registry.ts";
 import { clearPresence, PRESENCE_INTERVAL_MS, writePresence } from "../registry/gc/state.ts";
 import { LineWriter } from "../telemetry/line-writer.ts";
 import { openLogger, type RootLogger } from "../telemetry/logger.ts";
@@ -18,6 +19,8 @@ import { notifyServiceManager } from "./service-manager.ts";
 type Environment = Readonly<Record<string, string | undefined>>;
 
 const MINUTE_MS = 60_000;
+/** How often it is looked whether something has expired in a mirror since the last collection. */
+const PROXY_COLLECTION_MS = 30 * MINUTE_MS;
 const PROXY_UPKEEP_MS = 5_000;
 const PULL_TIMES_FLUSH_MS = 10 * MINUTE_MS;
 /** The first purge comes within this time, at random: instances that start together do not all walk the store at once. */
@@ -160,29 +163,54 @@ function startJobs(loaded: LoadedConfig, app: App, log: RootLogger): Jobs {
   }
   if (!readonly.enabled) jobs.start("presence", { delayMs: 0, intervalMs: PRESENCE_INTERVAL_MS }, async () => await writePresence(app.driver, app.instanceId));
   const { proxy, pullTimes } = app;
-  if (proxy !== undefined) jobs.start("proxy upkeep", { delayMs: PROXY_UPKEEP_MS, intervalMs: PROXY_UPKEEP_MS }, async (signal) => void (await proxy.maintain(signal)));
+  if (proxy !== undefined) startMirrorUpkeep(proxy, loaded, { app, jobs, log });
   if (pullTimes !== undefined) jobs.start("pull times", { delayMs: PULL_TIMES_FLUSH_MS, intervalMs: PULL_TIMES_FLUSH_MS }, async () => await pullTimes.flush());
   if (garbagecollect.enabled) startCollector(loaded, app, { jobs, log });
   return jobs;
 }
 
+// What expires leaves its repositories at once, and the store with a collection: whether or not others are scheduled.
+function startMirrorUpkeep(proxy: ProxyRegistry, loaded: LoadedConfig, parts: { readonly app: App; readonly jobs: Jobs; readonly log: RootLogger }): void {
+  let isDue = false;
+  parts.jobs.start("proxy upkeep", { delayMs: PROXY_UPKEEP_MS, intervalMs: PROXY_UPKEEP_MS }, async (signal) => {
+    const { blobs, manifests } = await proxy.maintain(signal);
+    isDue ||= blobs + manifests > 0;
+  });
+  const collect = collection(loaded, parts.app, parts.log);
+  parts.jobs.start("proxy collection", { delayMs: PROXY_COLLECTION_MS, intervalMs: PROXY_COLLECTION_MS }, async (signal) => {
+    if (!isDue) return;
+    await collect(signal);
+    isDue = false;
+  });
+}
+
 function startCollector(loaded: LoadedConfig, app: App, parts: { readonly jobs: Jobs; readonly log: RootLogger }): void {
   const { garbagecollect, retention } = loaded.config.storage.maintenance;
   const maintenance = new Maintenance(loaded.config, app.driver, parts.log);
+  const collect = collection(loaded, app, parts.log);
   const next = nextRun(garbagecollect);
   parts.jobs.start("garbage collection", { delayMs: next(), intervalMs: next }, async (signal) => {
     if (!isInWindow(garbagecollect.window, new Date())) return;
+    if (retention.enabled) await maintenance.applyRetention({ dryRun: retention.dryrun || garbagecollect.dryrun, signal });
+    await collect(signal);
+  });
+}
+
+/** One collection as it is configured, with its outcome in the log and the metrics. */
+function collection(loaded: LoadedConfig, app: App, log: RootLogger): (signal: AbortSignal) => Promise<void> {
+  const { garbagecollect } = loaded.config.storage.maintenance;
+  const maintenance = new Maintenance(loaded.config, app.driver, log);
+  return async (signal) => {
     const startedAt = performance.now();
     try {
-      if (retention.enabled) await maintenance.applyRetention({ dryRun: retention.dryrun || garbagecollect.dryrun, signal });
       const result = await maintenance.collect({ dryRun: garbagecollect.dryrun, deleteUntagged: garbagecollect.deleteuntagged, keepGoing: false, graceMs: garbagecollect.grace, signal });
-      parts.log.info("garbage collection finished", { ...result, doubts: result.doubts.length });
+      log.info("garbage collection finished", { ...result, doubts: result.doubts.length });
       app.metrics?.collections.finished("ok", { ...result, durationSeconds: result.durationMs / 1000 });
     } catch (error) {
       app.metrics?.collections.finished("failed", { deletedBlobs: 0, freedBytes: 0, durationSeconds: (performance.now() - startedAt) / 1000 });
       throw error;
     }
-  });
+  };
 }
 
 function nextRun(options: { readonly interval: number; readonly cron?: string | undefined }): () => number {
