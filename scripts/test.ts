@@ -1,18 +1,18 @@
 /*
  * `npm test`: installs what the tests need (as root on Debian; elsewhere it says what is missing), builds the executable, checks
- * the types, runs every suite in a process of its own, and ends with one line of totals. `npm test -- wire clients` runs only
+ * the types, runs every test file in a process of its own, and ends with one line of totals. `npm test -- wire clients` runs only
  * those suites. REGISTRY_TEST_SKIP=docker,podman names what this machine cannot have; nothing else is ever skipped for want of a
  * service. Names are in test-packages.txt.
  */
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 
 const ROOT = join(import.meta.dir, "..");
 /** Suites that are to run first, in this order; the others follow by name. A suite is a folder of `test/`, or one of these two. */
 const FIRST = ["unit", "whole", "contract", "config", "auth", "e2e", "wire", "differential", "clients"];
 const TEST_TIMEOUT_MS = 60_000;
-const SUITE_LIMIT_MS = 8 * 60_000;
+const FILE_LIMIT_MS = 5 * 60_000;
 const TOTAL_LIMIT_MS = 27 * 60_000;
 
 interface Outcome {
@@ -34,11 +34,9 @@ async function main(): Promise<number> {
   const total: Outcome = { passed: 0, skipped: 0, failures: [] };
   for (const [name, files] of suites) {
     const started = Date.now();
-    const outcome = await runSuite(files, Math.min(SUITE_LIMIT_MS, deadline - started));
+    const outcome = await runSuite(files, deadline);
     console.log(`${name}: ${summary(outcome)} in ${((Date.now() - started) / 1000).toFixed(1)} s`);
-    total.passed += outcome.passed;
-    total.skipped += outcome.skipped;
-    total.failures.push(...outcome.failures.map((failure) => `${name}: ${failure}`));
+    addOutcome(total, outcome);
   }
   for (const failure of total.failures) console.log(`FAILED ${failure}`);
   if (total.passed + total.failures.length === 0) console.log("no test ran");
@@ -111,26 +109,50 @@ async function readPackages(): Promise<{ name: string; command: string; packages
     });
 }
 
-async function runSuite(files: readonly string[], limitMs: number): Promise<Outcome> {
-  if (limitMs <= 0) return { passed: 0, skipped: 0, failures: ["not run: the time for all suites was over"] };
+async function runSuite(files: readonly string[], deadline: number): Promise<Outcome> {
+  const total: Outcome = { passed: 0, skipped: 0, failures: [] };
+  for (const file of files) {
+    const limitMs = Math.min(FILE_LIMIT_MS, deadline - Date.now());
+    addOutcome(total, limitMs > 0 ? await runFile(file, limitMs) : { passed: 0, skipped: 0, failures: [`${file}: not run, the time for all tests was over`] });
+  }
+  return total;
+}
+
+function addOutcome(total: Outcome, outcome: Outcome): void {
+  total.passed += outcome.passed;
+  total.skipped += outcome.skipped;
+  total.failures.push(...outcome.failures);
+}
+
+/** Runs a file; its output is shown only when it fails. */
+async function runFile(file: string, limitMs: number): Promise<Outcome> {
   const folder = await mkdtemp(join(tmpdir(), "registry-test-"));
   const report = join(folder, "junit.xml");
+  const output = join(folder, "output");
   try {
     const child = Bun.spawn(
-      ["bun", "test", "--only-failures", `--timeout=${TEST_TIMEOUT_MS}`, "--reporter=junit", `--reporter-outfile=${report}`, ...files.map((file) => `./${file}`)],
-      // A group of its own, so that nothing that the suite started outlives a suite that must be stopped.
-      { cwd: ROOT, env: { ...process.env, REGISTRY_TEST_BINARY: join(ROOT, "dist/registry") }, stdout: "inherit", stderr: "inherit", detached: true },
+      ["bun", "test", "--only-failures", `--timeout=${TEST_TIMEOUT_MS}`, "--reporter=junit", `--reporter-outfile=${report}`, `./${file}`],
+      // A group of its own, so that nothing that a file started outlives a file that must be stopped.
+      { cwd: ROOT, env: { ...process.env, REGISTRY_TEST_BINARY: join(ROOT, "dist/registry") }, stdout: Bun.file(output), stderr: Bun.file(output), detached: true },
     );
     let isLate = false;
+    const stop = (): void => void process.kill(-child.pid, "SIGKILL");
     const timer = setTimeout(() => {
       isLate = true;
-      process.kill(-child.pid, "SIGKILL");
+      stop();
     }, limitMs);
+    // The group does not see the terminal's Ctrl-C.
+    const interrupt = (): never => {
+      stop();
+      process.exit(130);
+    };
+    process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
     const exitCode = await child.exited;
+    process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
     clearTimeout(timer);
-    const outcome = await readReport(report, files);
-    if (isLate) outcome.failures.push(`stopped after ${Math.round(limitMs / 1000)} s`);
-    else if (exitCode !== 0 && outcome.failures.length === 0) outcome.failures.push(`bun test ended with status ${exitCode}`);
+    const outcome = isLate ? { passed: 0, skipped: 0, failures: [`${file}: stopped after ${Math.round(limitMs / 1000)} s`] } : await readReport(report, file);
+    if (exitCode !== 0 && outcome.failures.length === 0) outcome.failures.push(`${file}: bun test ended with status ${exitCode}`);
+    if (outcome.failures.length > 0) console.log(await Bun.file(output).text());
     return outcome;
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -138,19 +160,18 @@ async function runSuite(files: readonly string[], limitMs: number): Promise<Outc
 }
 
 /** Reads Bun's JUnit report. A file that ran no test counts as a failure: it is broken, or forgotten. */
-async function readReport(report: string, files: readonly string[]): Promise<Outcome> {
+async function readReport(report: string, file: string): Promise<Outcome> {
   const outcome: Outcome = { passed: 0, skipped: 0, failures: [] };
   const xml = (await Bun.file(report).exists()) ? await Bun.file(report).text() : "";
-  const seen = new Set<string>();
+  let count = 0;
   for (const [, attributes = "", end, body = ""] of xml.matchAll(/<testcase ([^>]*?)(\/>|>([\s\S]*?)<\/testcase>)/g)) {
-    const file = relative(ROOT, join(ROOT, attribute(attributes, "file")));
-    seen.add(file);
+    count++;
     if (end === "/>") outcome.passed++;
     else if (body.includes("<failure") || body.includes("<error")) outcome.failures.push(`${file}: ${testName(attributes)}`);
     else if (body.includes("<skipped")) outcome.skipped++;
     else outcome.passed++;
   }
-  for (const file of files) if (!seen.has(file)) outcome.failures.push(`${file}: ran no test`);
+  if (count === 0) outcome.failures.push(`${file}: ran no test`);
   return outcome;
 }
 
