@@ -9,9 +9,9 @@ import type { UpstreamBlob } from "./upstream.ts";
 import { UpstreamError } from "./upstream-error.ts";
 
 /** How far upstream may be ahead of the store and the hash, in bytes held in memory. */
-const MAX_AHEAD_BYTES = 8 * 1024 * 1024;
+const MAX_AHEAD_BYTES = 4 * 1024 * 1024;
 /** Bytes that stay in memory although they are stored, so that clients who keep up cost no reads. */
-const KEPT_BYTES = 2 * SMALL_BLOB_BYTES;
+const KEPT_BYTES = SMALL_BLOB_BYTES;
 const READ_BYTES = 256 * 1024;
 /** An upstream that sends nothing for so long is asked again. */
 const STALL_MS = 30_000;
@@ -169,11 +169,11 @@ export class BlobFill {
 
   /** The bytes from upstream, taken up again where they broke off. */
   async *#arrivals(first: UpstreamBlob): AsyncGenerator<Uint8Array> {
-    let body: ReadableStream<Uint8Array> | undefined = first.body;
+    let part: UpstreamBlob | undefined = first;
     for (let resumes = 0; ; resumes++) {
       try {
-        body ??= (await this.#parts.fetch({ offset: this.#arrived, signal: this.#stop.signal })).body;
-        yield* this.#watched(body);
+        part ??= await this.#parts.fetch({ offset: this.#arrived, signal: this.#stop.signal });
+        yield* this.#watched(part);
         if (this.sizeBytes === undefined || this.#arrived === this.sizeBytes) return;
         throw new UpstreamError("unavailable", `the blob broke off after ${this.#arrived} of ${this.sizeBytes} bytes`);
       } catch (error) {
@@ -181,15 +181,16 @@ export class BlobFill {
         const canResume = this.sizeBytes !== undefined && this.#arrived < this.sizeBytes && resumes < MAX_RESUMES;
         if (!canResume || (error instanceof UpstreamError && error.problem !== "unavailable")) throw error;
         this.#parts.log.info("upstream broke off in the middle of a blob", { digest: this.#parts.digest, received: this.#arrived, size: this.sizeBytes });
-        body = undefined;
+        part = undefined;
         await this.#parts.clock.sleep(RESUME_DELAY_MS * 2 ** resumes, this.#stop.signal);
       }
     }
   }
 
-  /** Reads a body; one that is silent for too long, or longer than it should be, fails. */
-  async *#watched(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
-    const reader = body.getReader();
+  /** Reads what has not arrived yet of a body; one that is silent for too long, or longer than it should be, fails. */
+  async *#watched(part: UpstreamBlob): AsyncGenerator<Uint8Array> {
+    const reader = part.body.getReader();
+    let position = part.offset;
     let waitingSince: number | undefined;
     const stalled = (): boolean => waitingSince !== undefined && this.#parts.clock.now() - waitingSince > STALL_MS;
     const cancel = (): void => void reader.cancel().catch(() => undefined);
@@ -202,8 +203,10 @@ export class BlobFill {
         const { done, value } = await reader.read();
         waitingSince = undefined;
         if (done) return;
-        if (this.#arrived + value.length > (this.sizeBytes ?? Number.POSITIVE_INFINITY)) throw new UpstreamError("garbage", "the blob is longer than announced");
-        yield value;
+        const known = this.#arrived - position;
+        position += value.length;
+        if (position > (this.sizeBytes ?? Number.POSITIVE_INFINITY)) throw new UpstreamError("garbage", "the blob is longer than announced");
+        if (known < value.length) yield known === 0 ? value : value.subarray(known);
       }
     } catch (error) {
       throw error instanceof UpstreamError ? error : new UpstreamError("unavailable", "the blob broke off", { cause: error });

@@ -46,6 +46,8 @@ describe("the housekeeping of a mirror", () => {
     expect(await state(test)).toEqual({});
     const fetched = upstream.count("GET", /blobs/);
     expect(digestOf(await pullBlob(test.proxy, APP, image.layer))).toBe(image.layer);
+    await test.proxy.manifests.get(APP, { tag: V1 });
+    expect(await test.local.tags.resolve(APP, V1)).toBe(image.digest);
     // Its bytes were still there, for other repositories to need: upstream only had to say that this one has it.
     expect(upstream.count("GET", /blobs/)).toBe(fetched);
   });

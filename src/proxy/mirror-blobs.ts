@@ -81,6 +81,8 @@ export class MirrorBlobs implements Blobs {
 
   async #sizeUpstream(route: MirrorRoute, digest: Digest): Promise<number> {
     const { missing, traffic } = this.#mirror;
+    const fetching = await this.#fills.get(keyOf(route.repository, digest))?.catch(() => undefined);
+    if (fetching?.sizeBytes !== undefined) return fetching.sizeBytes;
     return await this.#asking(route, digest, async () => {
       const sizeBytes = await missing.ask(`blob ${keyOf(route.repository, digest)}`, () => route.remote.upstream.statBlob(route.upstreamName, digest));
       traffic.miss("blob", 0);

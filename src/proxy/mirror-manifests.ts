@@ -42,8 +42,10 @@ export class MirrorManifests implements Manifests {
 
   async #byTag(route: MirrorRoute, tag: Tag): Promise<StoredManifest> {
     const resolved = await this.#tags.resolve(route, tag);
-    const { manifest, isStored } = await this.#newOrKnown(route, resolved);
-    if (isStored && manifest.digest === resolved.digest) await this.#noteTag(route, tag, resolved);
+    const { manifest, state } = await this.#newOrKnown(route, resolved);
+    // When a manifest expired its tags went with it.
+    const isNews = state === "fetched" || (state === "kept" && resolved.digest !== resolved.known);
+    if (isNews && manifest.digest === resolved.digest) await this.#noteTag(route, tag, resolved);
     return manifest;
   }
 
@@ -64,7 +66,7 @@ export class MirrorManifests implements Manifests {
       const manifest = await local.manifests.get(route.repository, { digest });
       traffic.hit("manifest", manifest.bytes.length);
       usage.manifest(route, manifest);
-      return { manifest, isStored: true };
+      return { manifest, state: "kept" };
     } catch (error) {
       if (!isUnknown(error, "MANIFEST_UNKNOWN")) throw error;
     }
@@ -79,9 +81,9 @@ export class MirrorManifests implements Manifests {
     traffic.pulled("manifest", bytes.length);
     const parsed = understood(bytes, digest);
     const manifest: StoredManifest = { digest, mediaType: parsed.mediaType, bytes };
-    const isStored = await this.#store(route, manifest, parsed.subject?.digest);
-    if (isStored) usage.manifest(route, manifest);
-    return { manifest, isStored };
+    if (!(await this.#store(route, manifest, parsed.subject?.digest))) return { manifest, state: "passed on" };
+    usage.manifest(route, manifest);
+    return { manifest, state: "fetched" };
   }
 
   /** Keeps a manifest. A store that fails does not keep it from the client. */
@@ -110,7 +112,8 @@ export class MirrorManifests implements Manifests {
 
 interface FetchedManifest {
   readonly manifest: StoredManifest;
-  readonly isStored: boolean;
+  /** Whether it was there already, has been stored now, or could not be stored. */
+  readonly state: "kept" | "fetched" | "passed on";
 }
 
 /** @throws UpstreamError `garbage` for what is no manifest, or one of a kind that we do not serve. */

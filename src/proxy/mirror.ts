@@ -76,9 +76,9 @@ export async function askingUpstream<T>(asked: { readonly mirror: Mirror; readon
   }
 }
 
-/** Logs what an upstream did not do; that it does not have something is no news. */
+/** Logs what an upstream did not do; that it does not have something is no news, nor is what it said before. */
 export function noteUpstreamError(mirror: Mirror, route: MirrorRoute, error: unknown): void {
-  if (!(error instanceof UpstreamError) || error.problem === "missing") return;
+  if (!(error instanceof UpstreamError) || error.problem === "missing" || error.isRemembered) return;
   mirror.log.warn("upstream registry did not give what was asked for", {
     upstream: route.remote.upstream.host,
     repository: route.upstreamName,

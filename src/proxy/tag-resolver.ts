@@ -43,9 +43,8 @@ export class TagResolver {
     return await this.#flights.run(key, () => this.#ask(route, tag, key));
   }
 
-  /** Writes down what a tag points to, once the manifest is stored; for the time when upstream is away. */
+  /** Writes down what a tag points to, now that the manifest is stored; for the time when upstream is away. */
   async confirm(route: MirrorRoute, tag: Tag, resolved: ResolvedTag): Promise<void> {
-    if (resolved.digest === resolved.known) return;
     await this.#mirror.store.setTag(route.repository, tag, resolved.digest);
     const key = keyOf(route, tag);
     const last = this.#tags.get(key);

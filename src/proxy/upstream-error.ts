@@ -15,12 +15,15 @@ export class UpstreamError extends Error {
   readonly problem: UpstreamProblem;
   /** With `limited`. */
   readonly retryAfterSeconds: number | undefined;
+  /** It said so a while ago, and was not asked again. */
+  readonly isRemembered: boolean;
 
-  constructor(problem: UpstreamProblem, message: string, options: { readonly retryAfterSeconds?: number; readonly cause?: unknown } = {}) {
+  constructor(problem: UpstreamProblem, message: string, options: { readonly retryAfterSeconds?: number; readonly isRemembered?: boolean; readonly cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "UpstreamError";
     this.problem = problem;
     this.retryAfterSeconds = options.retryAfterSeconds;
+    this.isRemembered = options.isRemembered ?? false;
   }
 }
 

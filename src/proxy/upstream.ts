@@ -55,6 +55,8 @@ export interface UpstreamTag {
 export interface UpstreamBlob {
   /** Of the whole blob; undefined when upstream does not say. */
   readonly sizeBytes: number | undefined;
+  /** Where in the blob the body begins: at the offset that was asked for, or at 0 where upstream knows no ranges. */
+  readonly offset: number;
   readonly body: ReadableStream<Uint8Array>;
 }
 
@@ -160,12 +162,12 @@ export class Upstream {
     const { offset, signal } = options;
     const headers: Record<string, string> = offset === 0 ? {} : { range: `bytes=${offset}-` };
     const response = await this.#request({ concern: "blobs", path: `blobs/${digest}`, repository, headers, signal }, async (opened) => opened);
-    if (offset > 0 && !(response.headers.get("content-range") ?? "").startsWith(`bytes ${offset}-`)) {
+    const start = response.status === 206 ? Number(/^bytes (\d+)-/.exec(response.headers.get("content-range") ?? "")?.[1]) : 0;
+    if (start !== 0 && start !== offset) {
       await response.body?.cancel();
-      throw new UpstreamError("unavailable", "the upstream cannot go on in the middle of a blob");
+      throw new UpstreamError("garbage", "the upstream sent another part of a blob than it was asked for");
     }
-    const body = response.body ?? new Blob([]).stream();
-    return { sizeBytes: sizeOf(response), body };
+    return { sizeBytes: sizeOf(response), offset: start, body: response.body ?? new Blob([]).stream() };
   }
 
   /** Lists tags after `last`, all of them when no limit is given (within reason). @throws UpstreamError */
@@ -219,7 +221,7 @@ export class Upstream {
   async #request<T>(asked: Asked, read: (response: Response) => Promise<T>): Promise<T> {
     const { clock } = this.#parts;
     const limitedMs = this.#limitedUntil[asked.concern] - clock.now();
-    if (limitedMs > 0) throw new UpstreamError("limited", "the upstream asked to be left alone", { retryAfterSeconds: Math.ceil(limitedMs / 1000) });
+    if (limitedMs > 0) throw new UpstreamError("limited", "the upstream asked to be left alone", { retryAfterSeconds: Math.ceil(limitedMs / 1000), isRemembered: true });
     const limit = new AbortController();
     const timer = setTimeout(() => limit.abort(new Error("it took too long")), asked.timeoutMs ?? ANSWER_TIMEOUT_MS);
     const signal = asked.signal === undefined ? limit.signal : AbortSignal.any([limit.signal, asked.signal]);

@@ -7,8 +7,8 @@ export class TapUpstream implements AsyncDisposable {
   readonly bytes: Uint8Array;
   /** First lines and range headers of the requests for the blob. */
   readonly asked: string[] = [];
-  /** What a request for the rest of the blob gets; false: 404. */
-  servesRanges = true;
+  /** What a request for the rest of the blob gets: that, a 404, or the whole blob. */
+  ranges: "served" | "refused" | "ignored" = "served";
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #open = 0;
@@ -63,8 +63,8 @@ export class TapUpstream implements AsyncDisposable {
   }
 
   async #answer(socket: Socket, request: string): Promise<void> {
-    const range = /^range: (bytes=(\d+)-)\r$/im.exec(request);
-    if (!request.includes("/blobs/") || (range !== null && !this.servesRanges)) return void socket.write("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+    const range = this.ranges === "ignored" ? null : /^range: (bytes=(\d+)-)\r$/im.exec(request);
+    if (!request.includes("/blobs/") || (range !== null && this.ranges === "refused")) return void socket.write("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
     this.asked.push(`${request.slice(0, request.indexOf(" "))} ${range?.[1] ?? ""}`.trimEnd());
     const total = this.bytes.length;
     const start = Number(range?.[2] ?? 0);
