@@ -2,10 +2,11 @@ import { constants, openSync, renameSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { FileWriter } from "../driver.ts";
 import { PathNotFoundError, WriterBusyError } from "../errors.ts";
-import { removeIfThere, temporaryName, type WriterTools } from "./created-file.ts";
+import type { WriterTools } from "./created-file.ts";
 import { FILESYSTEM, isErrno, writeFailure } from "./errno.ts";
 import { OpenFile } from "./open-file.ts";
 import type { Pace } from "./pace.ts";
+import { removeIfThere, temporaryName } from "./temporary.ts";
 import { isSameFile, type WriterLock, type WriterLocks } from "./writer-lock.ts";
 
 const APPEND = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND;

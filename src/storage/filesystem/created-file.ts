@@ -1,10 +1,11 @@
-import { constants, openSync, renameSync, unlinkSync } from "node:fs";
+import { constants, openSync, renameSync } from "node:fs";
 import { dirname } from "node:path";
 import type { FileWriter } from "../driver.ts";
 import { FILESYSTEM, isErrno, writeFailure } from "./errno.ts";
 import type { Folders } from "./folders.ts";
 import { OpenFile } from "./open-file.ts";
 import type { Pace } from "./pace.ts";
+import { removeIfThere, temporaryName } from "./temporary.ts";
 
 /** How often a small file is written again when its folder is removed meanwhile. */
 const REPLACE_TRIES = 5;
@@ -118,17 +119,3 @@ export async function replaceFile(target: { readonly path: string; readonly file
 }
 
 const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_APPEND;
-
-/** A name beside a file's that nobody else uses; what a crash leaves under it is known for litter by its end. */
-export function temporaryName(file: string): string {
-  return `${file}.${crypto.randomUUID()}.tmp`;
-}
-
-/** Removes a file of ours that may have gone with its folder. */
-export function removeIfThere(file: string): void {
-  try {
-    unlinkSync(file);
-  } catch (error) {
-    if (!isErrno(error, "ENOENT", "ENOTDIR")) throw error;
-  }
-}

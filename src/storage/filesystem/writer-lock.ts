@@ -1,7 +1,8 @@
-import { closeSync, fstatSync, futimesSync, openSync, readFileSync, renameSync, type Stats, statSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, futimesSync, linkSync, openSync, readFileSync, renameSync, type Stats, statSync, unlinkSync, writeSync } from "node:fs";
 import type { Clock } from "../../lib/clock.ts";
-import { FILESYSTEM, isErrno } from "./errno.ts";
+import { isErrno } from "./errno.ts";
 import { hasEnded, ownIdentity, parseIdentity, type ProcessIdentity } from "./process-identity.ts";
+import { removeIfThere, temporaryName } from "./temporary.ts";
 
 /** A lock without a sign of life for so long is taken from its holder, dead or not: a stuck upload must not block for ever. */
 const STALE_MS = 30_000;
@@ -26,7 +27,7 @@ export class WriterLocks {
   take(dataFile: string): WriterLock | undefined {
     const path = `${dataFile}.lock`;
     for (let tries = 1; ; tries++) {
-      const fd = this.#writeNew(path);
+      const fd = this.#create(path);
       if (fd !== undefined) return new WriterLock({ path, fd, tookOver: false, clock: this.#clock });
       const state = this.#stateOf(path);
       if (state === "stale") return this.#takeOver(path);
@@ -36,36 +37,58 @@ export class WriterLocks {
 
   // Of several that take over at once, the last to rename holds the lock; the others find that out before they commit.
   #takeOver(path: string): WriterLock {
-    const fresh = `${path}.${crypto.randomUUID()}.tmp`;
-    const fd = this.#writeNew(fresh);
-    if (fd === undefined) throw new Error(`${FILESYSTEM}: ${fresh} is there already`);
+    const fresh = temporaryName(path);
+    const fd = this.#write(fresh);
     try {
       renameSync(fresh, path);
       return new WriterLock({ path, fd, tookOver: true, clock: this.#clock });
     } catch (error) {
       closeSync(fd);
-      unlinkSync(fresh);
+      removeIfThere(fresh);
       throw error;
     }
   }
 
-  /** @returns The open lock file; undefined when there is one. */
-  #writeNew(path: string): number | undefined {
-    this.#identity ??= ownIdentity();
-    let fd: number;
+  /**
+   * Makes the lock file with its content at once: nobody ever finds one that does not say whose it is.
+   * @returns The open lock file; undefined when there is one already.
+   */
+  #create(path: string): number | undefined {
+    const fresh = temporaryName(path);
+    const fd = this.#write(fresh);
     try {
-      fd = openSync(path, "wx", 0o666);
+      linkSync(fresh, path);
+      return fd;
+    } catch (error) {
+      closeSync(fd);
+      if (isErrno(error, "EEXIST")) return undefined;
+      // Not every file system (FAT, some network shares) can give a file two names.
+      if (isErrno(error, "EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS")) return this.#createInPlace(path);
+      throw error;
+    } finally {
+      removeIfThere(fresh);
+    }
+  }
+
+  #createInPlace(path: string): number | undefined {
+    try {
+      return this.#write(path);
     } catch (error) {
       if (isErrno(error, "EEXIST")) return undefined;
       throw error;
     }
+  }
+
+  #write(path: string): number {
+    this.#identity ??= ownIdentity();
+    const fd = openSync(path, "wx", 0o666);
     try {
       writeSync(fd, JSON.stringify(this.#identity));
       touch(fd, this.#clock.now());
       return fd;
     } catch (error) {
       closeSync(fd);
-      unlinkSync(path);
+      removeIfThere(path);
       throw error;
     }
   }
@@ -74,7 +97,7 @@ export class WriterLocks {
     try {
       if (this.#clock.now() - statSync(path).mtimeMs > STALE_MS) return "stale";
       const holder = parseIdentity(readFileSync(path, "utf8"));
-      // One that is half written has a living writer, or its age will tell.
+      // Half written, where a file cannot have two names: its age will tell.
       if (holder === undefined) return "held";
       this.#identity ??= ownIdentity();
       return hasEnded(holder, this.#identity) ? "stale" : "held";
