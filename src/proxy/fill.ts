@@ -241,8 +241,7 @@ export class BlobFill {
       for (let batch = await this.#nextBatch(buffer); batch !== undefined; batch = await this.#nextBatch(buffer)) {
         await Promise.all([hash.update(batch), this.#store(incoming, batch)]);
         this.#taken += batch.length;
-        if (this.#storeFailure === undefined) this.#trim(this.#taken - KEPT_BYTES);
-        this.#notify();
+        this.#makeRoom();
       }
     } finally {
       buffers.give(buffer);
@@ -304,7 +303,7 @@ export class BlobFill {
       const chunk = await this.#available(reader);
       if (chunk !== undefined) {
         reader.position += chunk.length;
-        this.#makeRoom();
+        if (this.#storeFailure !== undefined) this.#makeRoom();
         return chunk;
       }
       if (this.#failure !== undefined) throw this.#failure.error;
@@ -348,10 +347,10 @@ export class BlobFill {
     return this.#storeFailure === undefined ? this.#taken : (this.#tail[0]?.at ?? this.#arrived);
   }
 
-  /** When the store has failed: lets go of what every client has had. */
+  /** Lets go of what need not stay in memory: what the store has, or, since that failed, what every client has had. */
   #makeRoom(): void {
-    if (this.#storeFailure === undefined) return;
-    this.#trim(Math.min(this.#taken, ...[...this.#readers].map(({ position }) => position)));
+    const slowest = Math.min(this.#taken, ...[...this.#readers].map(({ position }) => position));
+    this.#trim(this.#storeFailure === undefined ? this.#taken - KEPT_BYTES : slowest);
     this.#notify();
   }
 
