@@ -19,10 +19,11 @@ async function openStore(pace?: Pace): Promise<OpenedStore> {
 function slowPace(): Pace {
   let nowMs = 0;
   const pace = new Pace(() => nowMs);
-  for (let call = 0; call < 2; call++) {
+  for (let call = 0; call < 3; call++) {
     pace.run(() => {
       nowMs += 1_000;
     });
   }
+  if (!pace.isSlow()) throw new Error("the pace does not take three slow calls for a slow disk");
   return pace;
 }

@@ -23,42 +23,44 @@ describe("Pace", () => {
     ).toThrow("no such file");
   });
 
-  test("is not slow while calls are quick, nor for a single slow one", () => {
+  test("is not slow while calls are quick, nor for slow ones now and then", () => {
     const disk = new Disk();
-    for (let call = 0; call < 100; call++) disk.call(4);
-    disk.call(50);
-    expect(disk.pace.isSlow()).toBe(false);
-    disk.nowMs += 60_000;
-    disk.call(50);
-    expect(disk.pace.isSlow()).toBe(false);
+    for (let round = 0; round < 20; round++) {
+      for (let call = 0; call < 40; call++) disk.call(4);
+      disk.call(500);
+      expect(disk.pace.isSlow()).toBe(false);
+    }
   });
 
-  test("is slow for some seconds after a second slow call", () => {
+  test("is slow for some seconds after several slow calls with few between them", () => {
     const disk = new Disk();
-    disk.call(50);
-    disk.call(50);
+    for (let call = 0; call < 3; call++) {
+      expect(disk.pace.isSlow()).toBe(false);
+      disk.call(10);
+      if (call < 2) disk.call(1);
+    }
     expect(disk.pace.isSlow()).toBe(true);
-    disk.nowMs += 4_999;
+    disk.nowMs += 9_999;
     expect(disk.pace.isSlow()).toBe(true);
     disk.nowMs += 1;
     expect(disk.pace.isSlow()).toBe(false);
   });
 
-  test("is slow again at once when the next try is slow too, and recovers when it is not", () => {
+  test("tries again after that, and is slow again or recovers", () => {
     const disk = new Disk();
-    disk.call(50);
-    disk.call(50);
-    disk.nowMs += 5_000;
-    disk.call(50);
-    expect(disk.pace.isSlow()).toBe(true);
-    disk.nowMs += 5_000;
-    disk.call(1);
+    for (let round = 0; round < 3; round++) {
+      for (let call = 0; call < 3; call++) disk.call(10);
+      expect(disk.pace.isSlow()).toBe(true);
+      disk.nowMs += 10_000;
+      expect(disk.pace.isSlow()).toBe(false);
+    }
+    for (let call = 0; call < 200; call++) disk.call(1);
     expect(disk.pace.isSlow()).toBe(false);
   });
 
   test("notices slow calls that fail", () => {
     const disk = new Disk();
-    for (let call = 0; call < 2; call++) {
+    for (let call = 0; call < 3; call++) {
       expect(() =>
         disk.pace.run(() => {
           disk.nowMs += 50;

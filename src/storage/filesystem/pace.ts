@@ -1,9 +1,14 @@
-/** A synchronous call longer than this waited for a slow disk or a network … */
+/** A synchronous call longer than this waited: for a slow disk or a network … */
 const SLOW_CALL_MS = 5;
-/** … or only for its turn on a busy processor. Two within this time are no chance. */
-const SUSPICION_MS = 2_000;
-/** For so long calls go through the thread pool then, before one is tried again. */
-const SLOW_PERIOD_MS = 5_000;
+/**
+ * … or only for its turn on a busy processor, or for a container's share of it. But that happens to a process once in some
+ * milliseconds of its work, which is hundreds of calls; so this many slow ones …
+ */
+const MANY_SLOW_CALLS = 3;
+/** … among this many tell a slow disk. */
+const WINDOW_CALLS = 64;
+/** For so long calls go through the thread pool then, before some are tried again. */
+const SLOW_PERIOD_MS = 10_000;
 
 /**
  * Watches how long synchronous calls to the file system take. From the page cache they take 1 to 4 microseconds, and the way through
@@ -11,8 +16,9 @@ const SLOW_PERIOD_MS = 5_000;
  */
 export class Pace {
   readonly #nowMs: () => number;
-  #lastSlowMs = Number.NEGATIVE_INFINITY;
-  #slowUntilMs = Number.NEGATIVE_INFINITY;
+  #callsInWindow = 0;
+  #slowInWindow = 0;
+  #slowUntilMs = 0;
 
   /** @param nowMs A clock that only goes forward. */
   constructor(nowMs: () => number = () => performance.now()) {
@@ -30,13 +36,15 @@ export class Pace {
     try {
       return call();
     } finally {
-      const endedMs = this.#nowMs();
-      if (endedMs - startedMs > SLOW_CALL_MS) this.#wasSlow(endedMs);
+      this.#took(this.#nowMs() - startedMs);
     }
   }
 
-  #wasSlow(nowMs: number): void {
-    if (nowMs - this.#lastSlowMs < SUSPICION_MS + SLOW_PERIOD_MS) this.#slowUntilMs = nowMs + SLOW_PERIOD_MS;
-    this.#lastSlowMs = nowMs;
+  #took(durationMs: number): void {
+    if (durationMs > SLOW_CALL_MS) this.#slowInWindow++;
+    if (this.#slowInWindow === MANY_SLOW_CALLS) this.#slowUntilMs = this.#nowMs() + SLOW_PERIOD_MS;
+    else if (++this.#callsInWindow < WINDOW_CALLS) return;
+    this.#callsInWindow = 0;
+    this.#slowInWindow = 0;
   }
 }
