@@ -12,6 +12,8 @@ export interface AuthParts {
   readonly clock: Clock;
   /** `http.secret`, which instances share. */
   readonly secret: string | undefined;
+  /** Everything before `/v2/` as the client reaches it, for challenges that point back to us; `scheme://host` when absent. */
+  readonly baseUrl?: (origin: { readonly scheme: string; readonly host: string }) => string;
 }
 
 /**

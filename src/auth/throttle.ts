@@ -1,3 +1,4 @@
+import { isIPv6 } from "node:net";
 import type { Clock } from "../lib/clock.ts";
 import { LruMap } from "../lib/lru.ts";
 
@@ -10,50 +11,127 @@ export interface ThrottleOptions {
   readonly maxdelay: number;
 }
 
-const MAX_KEYS = 20_000;
+/** Somebody who wants to log in. */
+export interface LoginAttempt {
+  readonly address: string;
+  readonly user: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface Failures {
+  readonly count: number;
+  /** No attempt before, in milliseconds since the epoch. */
+  readonly until: number;
+  readonly lastAt: number;
+}
+
+const MAX_KEYS = 16_384;
+const MAX_KEY_CHARACTERS = 256;
 const FIRST_DELAY_MS = 1_000;
+/** Failures are forgotten so long after the last one. */
+const FORGET_MS = 15 * 60_000;
+/** How long a login is held back at most because others fail with its user's name. */
+const MAX_HOLD_MS = 2_000;
+const MAX_HELD = 256;
 
 /**
- * Slows down who fails again and again. Failures are counted for each address, and for each pair of address and user: somebody who
- * guesses a user's password from one place does not lock the user out of another.
+ * Slows down who fails again and again.
+ *
+ * - An address that failed more often than is free is refused for a time that doubles with every further failure, up to a longest.
+ * - A user whose name many failures came with, from wherever, is not refused, for that would let anybody lock anybody out: each
+ *   attempt from an address that the user never logged in from is held for at most two seconds before it is looked at.
+ * - An address and user that belong together, because of an earlier login, are counted by themselves: neither a neighbour behind the
+ *   same proxy nor an attacker elsewhere makes them wait, and guessing on from that address still does.
+ *
+ * Nothing is kept of longer than a quarter of an hour after the last failure, and of no more than some ten thousand names and addresses.
  */
 export class FailureThrottle {
   readonly #options: ThrottleOptions;
   readonly #clock: Clock;
-  readonly #failures = new LruMap<string, { readonly count: number; readonly until: number }>(MAX_KEYS);
+  readonly #addresses = new LruMap<string, Failures>(MAX_KEYS);
+  readonly #users = new LruMap<string, Failures>(MAX_KEYS);
+  readonly #pairs = new LruMap<string, Failures>(MAX_KEYS);
+  #held = 0;
 
   constructor(options: ThrottleOptions, clock: Clock) {
     this.#options = options;
     this.#clock = clock;
   }
 
-  /** How long a login from an address must wait, in seconds; 0 when it need not. */
-  waitSeconds(address: string, user: string): number {
+  /**
+   * To be asked before a password is looked at. Holds the caller back where that is due.
+   * @returns Seconds that the client must wait; 0 when it may go on.
+   */
+  async admit(attempt: LoginAttempt): Promise<number> {
     if (!this.#options.enabled) return 0;
-    const until = Math.max(this.#failures.get(address)?.until ?? 0, this.#failures.get(pair(address, user))?.until ?? 0);
-    return Math.max(0, Math.ceil((until - this.#clock.now()) / 1000));
+    const address = addressKey(attempt.address);
+    const pair = this.#pairs.get(pairKey(address, attempt.user));
+    const waitMs = ((pair ?? this.#addresses.get(address))?.until ?? 0) - this.#clock.now();
+    if (waitMs > 0) return Math.ceil(waitMs / 1000);
+    return pair === undefined ? await this.#hold(attempt) : 0;
   }
 
-  failed(address: string, user: string): void {
-    // An address may be a whole company's: it gets more before it has to wait.
-    this.#count(pair(address, user), this.#options.failures);
-    this.#count(address, this.#options.failures * 4);
+  /** Counts a failure. */
+  failed({ address, user }: LoginAttempt): void {
+    if (!this.#options.enabled) return;
+    const place = addressKey(address);
+    const pair = pairKey(place, user);
+    if (this.#pairs.get(pair) !== undefined) return this.#count(this.#pairs, pair);
+    this.#count(this.#addresses, place);
+    this.#count(this.#users, userKey(user));
   }
 
-  succeeded(address: string, user: string): void {
-    this.#failures.delete(pair(address, user));
+  /** Remembers that the address is one of the user's. What the address failed at before stays: one good account is no licence to guess others. */
+  succeeded({ address, user }: LoginAttempt): void {
+    if (!this.#options.enabled) return;
+    this.#pairs.set(pairKey(addressKey(address), user), { count: 0, until: 0, lastAt: 0 });
   }
 
-  #count(key: string, free: number): void {
-    const known = this.#failures.get(key);
+  #count(map: LruMap<string, Failures>, key: string): void {
     const now = this.#clock.now();
-    const isOld = known !== undefined && now - known.until > 10 * this.#options.maxdelay + 600_000;
-    const count = (known === undefined || isOld ? 0 : known.count) + 1;
-    const delay = count < free ? 0 : Math.min(this.#options.maxdelay, FIRST_DELAY_MS * 2 ** Math.min(30, count - free));
-    this.#failures.set(key, { count, until: now + delay });
+    const known = map.get(key);
+    const count = (known === undefined || now - known.lastAt > FORGET_MS ? 0 : known.count) + 1;
+    map.set(key, { count, lastAt: now, until: now + Math.min(this.#options.maxdelay, this.#delayMs(count, FIRST_DELAY_MS)) });
+  }
+
+  async #hold({ user, signal }: LoginAttempt): Promise<number> {
+    const failures = this.#users.get(userKey(user));
+    if (failures === undefined || this.#clock.now() - failures.lastAt > FORGET_MS) return 0;
+    const holdMs = Math.min(MAX_HOLD_MS, this.#options.maxdelay, this.#delayMs(failures.count, FIRST_DELAY_MS / 4));
+    if (holdMs === 0) return 0;
+    if (this.#held >= MAX_HELD) return 1;
+    this.#held++;
+    try {
+      await this.#clock.sleep(holdMs, signal);
+    } finally {
+      this.#held--;
+    }
+    return 0;
+  }
+
+  #delayMs(count: number, firstMs: number): number {
+    const beyond = count - this.#options.failures;
+    return beyond <= 0 ? 0 : firstMs * 2 ** Math.min(30, beyond - 1);
   }
 }
 
-function pair(address: string, user: string): string {
-  return `${address} ${user}`;
+/** An IPv6 client has a whole /64 to choose addresses from. */
+function addressKey(address: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
+  if (!isIPv6(address)) return address.slice(0, MAX_KEY_CHARACTERS);
+  const [head = "", tail] = address.replace(/%.*$/, "").toLowerCase().split("::");
+  const before = head === "" ? [] : head.split(":");
+  const after = tail === undefined || tail === "" ? [] : tail.split(":");
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - before.length - after.length);
+  const groups = [...before, ...Array.from({ length: zeros }, () => "0"), ...after];
+  return groups.slice(0, 4).map((group) => group.replace(/^0+(?=.)/, "")).join(":");
+}
+
+function userKey(user: string): string {
+  return user.slice(0, MAX_KEY_CHARACTERS);
+}
+
+function pairKey(address: string, user: string): string {
+  return `${address} ${userKey(user)}`;
 }

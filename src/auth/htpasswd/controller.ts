@@ -1,198 +1,195 @@
+import type { Clock } from "../../lib/clock.ts";
 import { LruMap } from "../../lib/lru.ts";
-import type { RepositoryName } from "../../oci/name.ts";
-import type { Logger } from "../../telemetry/log.ts";
-import { type BasicCredentials, parseBasic } from "../basic.ts";
-import { quote } from "../challenge.ts";
-import { type Access, type AccessController, AccessRefusedError, type Credentials, type Grant, type TokenEndpoint, type TokenRequest, type TokenAnswer } from "../controller.ts";
+import { parseBasic, parseBearer } from "../basic.ts";
+import { basicChallenge, bearerChallenge, scopeOf } from "../challenge.ts";
+import { type Access, type AccessController, AccessRefusedError, type ClientCertificate, type Credentials, type Grant, type TokenEndpoint } from "../controller.ts";
+import { CredentialDigest } from "../credential-digest.ts";
 import { IssuedTokens } from "../issued-tokens.ts";
 import type { AuthParts } from "../open.ts";
 import type { AuthOptions } from "../options.ts";
-import { decide, hasAnonymousRules, type RuleSet } from "../rules/rules.ts";
+import { configuredGroups, type Groups, mergeGroups, parseGroups } from "../rules/groups.ts";
+import { AccessRules } from "../rules/rules.ts";
 import { FailureThrottle } from "../throttle.ts";
-import { GroupsFile } from "./groups-file.ts";
+import type { TokenAccess } from "../token-access.ts";
+import { WatchedFile } from "../watched-file.ts";
 import type { HtpasswdOptions } from "./options.ts";
-import { PasswordFile } from "./password-file.ts";
-import { PasswordVerifier } from "./verifier.ts";
+import { parsePasswords, type Passwords, provisionPasswords } from "./password-file.ts";
+import { PasswordLogin } from "./password-login.ts";
+import { HtpasswdTokenEndpoint } from "./token-endpoint.ts";
 
-const TOKEN_PATH = "/v2/token";
-const MAX_KNOWN_HEADERS = 10_000;
-/** How long a header that was good is taken without looking into it. */
+const MAX_KNOWN = 10_000;
+/** How long a header that was good is taken without looking into it; its password is remembered for longer. */
 const KNOWN_MS = 60_000;
 
-/** Opens the access controller of a password file, with its rules. @throws Error naming file and line */
+/**
+ * Opens the access controller of a password file, with its rules. A missing file is made, with one user and a random password.
+ * @throws Error naming key, file and line
+ */
 export async function openHtpasswdController(options: HtpasswdOptions, certificate: AuthOptions["certificate"], parts: AuthParts): Promise<AccessController> {
-  const file = await PasswordFile.open(options.path, parts);
-  const groups = GroupsFile.open(options.groups, options.groupsfile, parts);
-  return new HtpasswdController({ options, certificate, file, groups, parts });
+  const { clock, log } = parts;
+  await provisionPasswords(options.path, log);
+  const passwords = await WatchedFile.open({ key: "auth.htpasswd.path", path: options.path, clock, log, parse: (text) => parseAndTell(text, options.path, parts) });
+  const groupsPath = options.groupsfile;
+  const groups = groupsPath === undefined ? undefined : await WatchedFile.open({ key: "auth.htpasswd.groupsfile", path: groupsPath, clock, log, parse: parseGroups });
+  return new HtpasswdController({ options, certificate, passwords, groups, parts });
+}
+
+function parseAndTell(text: string, file: string, { log }: AuthParts): Passwords {
+  const passwords = parsePasswords(text);
+  for (const { line, user } of passwords.refused) log.warn("password file: an entry lets nobody in, expected a bcrypt hash", { file, line, user });
+  return passwords;
 }
 
 interface ControllerParts {
   readonly options: HtpasswdOptions;
   readonly certificate: AuthOptions["certificate"];
-  readonly file: PasswordFile;
-  readonly groups: GroupsFile;
+  readonly passwords: WatchedFile<Passwords>;
+  readonly groups: WatchedFile<Groups> | undefined;
   readonly parts: AuthParts;
 }
 
 /** Who somebody turned out to be. */
 interface Identity {
-  readonly user: string | undefined;
-  /** Shown by a token of ours: also the anonymous have asked for one. */
-  readonly hasToken: boolean;
+  readonly grant: Grant;
+  /** The entry that a password belongs to; the identity ends with it. Undefined for the anonymous and for certificates. */
+  readonly hash: string | undefined;
+  /** What the token of ours is for that was shown; undefined without one. */
+  readonly access: TokenAccess | undefined;
 }
-
-const ANONYMOUS: Identity = { user: undefined, hasToken: false };
 
 class HtpasswdController implements AccessController {
   readonly tokenEndpoint?: TokenEndpoint;
-  readonly #realm: string;
   readonly #options: HtpasswdOptions;
   readonly #certificate: AuthOptions["certificate"];
-  readonly #file: PasswordFile;
-  readonly #groups: GroupsFile;
-  readonly #log: Logger;
-  readonly #parts: AuthParts;
-  readonly #verifier: PasswordVerifier;
-  readonly #throttle: FailureThrottle;
+  readonly #files: readonly (readonly [string, WatchedFile<unknown>])[];
+  readonly #rules: AccessRules;
+  readonly #login: PasswordLogin;
   readonly #tokens: IssuedTokens | undefined;
-  // Keyed by the header itself, which is held nowhere else and dropped after a minute: hashing it for every request would cost more than
-  // serving a manifest.
-  readonly #known = new LruMap<string, { readonly identity: Identity; readonly until: number; readonly version: number }>(MAX_KNOWN_HEADERS);
-  readonly #grants = new LruMap<string, { readonly grant: Grant; readonly groups: number }>(MAX_KNOWN_HEADERS);
+  readonly #clock: Clock;
+  readonly #baseUrl: NonNullable<AuthParts["baseUrl"]>;
+  readonly #digest = new CredentialDigest();
+  readonly #known = new LruMap<string, { readonly identity: Identity; readonly until: number }>(MAX_KNOWN);
+  readonly #certified = new LruMap<string, Identity>(MAX_KNOWN);
+  readonly #anonymous: Identity;
 
-  constructor({ options, certificate, file, groups, parts }: ControllerParts) {
+  constructor({ options, certificate, passwords, groups, parts }: ControllerParts) {
     this.#options = options;
-    this.#realm = options.realm;
     this.#certificate = certificate;
-    this.#file = file;
-    this.#groups = groups;
-    this.#log = parts.log;
-    this.#parts = parts;
-    this.#verifier = new PasswordVerifier(file, parts.clock);
-    this.#throttle = new FailureThrottle(options.throttle, parts.clock);
-    if (!hasAnonymousRules(this.#rules())) return;
-    this.#tokens = new IssuedTokens({ secret: parts.secret, ttlMs: options.tokenttl, clock: parts.clock });
-    this.tokenEndpoint = { path: TOKEN_PATH, issue: async (request) => await this.#issue(request) };
+    this.#files = [["password file", passwords], ...(groups === undefined ? [] : [["groups file", groups] as const])];
+    this.#rules = new AccessRules(options.rules, groupsSource(configuredGroups(options.groups), groups));
+    this.#clock = parts.clock;
+    this.#baseUrl = parts.baseUrl ?? ((origin) => `${origin.scheme}://${origin.host}`);
+    this.#login = new PasswordLogin(passwords, new FailureThrottle(options.throttle, parts.clock), parts.clock);
+    this.#anonymous = { grant: this.#grantOf(undefined), hash: undefined, access: undefined };
+    if (!this.#rules.letInAnonymous) return;
+    const tokens = new IssuedTokens({ secret: parts.secret, service: options.realm, ttlMs: options.tokenttl, clock: parts.clock });
+    this.#tokens = tokens;
+    this.tokenEndpoint = new HtpasswdTokenEndpoint({ realm: options.realm, login: this.#login, rules: this.#rules, tokens, refresh: async () => await this.#refresh() });
   }
 
   async authorize(credentials: Credentials, required: readonly Access[]): Promise<Grant> {
-    const identity = await this.#identify(credentials, required);
-    if (required.length === 0) {
-      // The anonymous are sent to fetch a token first: that is how clients learn that they may go on without a login.
-      if (identity.user === undefined && !identity.hasToken) throw this.#unauthenticated("authentication required", credentials, required);
-      return this.#grant(identity);
-    }
-    const grant = this.#grant(identity);
-    if (this.#options.rules.length === 0) {
-      if (identity.user === undefined) throw this.#unauthenticated("authentication required", credentials, required);
-      return grant;
-    }
-    const rules = this.#rules();
+    for (const [, file] of this.#files) if (file.isDue) await file.refresh();
+    const identity = this.#knownIdentity(credentials) ?? (await this.#identify(credentials, required));
+    const { user } = identity.grant;
+    // The anonymous are sent to fetch a token: that is how clients learn that they may go on without a login.
+    if (identity === this.#anonymous && required.length === 0) throw this.#unauthenticated("authentication required", credentials, required);
     for (const access of required) {
-      if (decide(rules, identity.user, access).allowed) continue;
-      if (identity.user === undefined) throw this.#unauthenticated("access denied to the anonymous", credentials, required);
-      throw new AccessRefusedError("denied", `access denied to user ${identity.user}`, { required });
+      if (this.#rules.allows(user, access)) continue;
+      if (user === undefined) throw this.#unauthenticated("authentication required", credentials, required);
+      throw new AccessRefusedError("denied", `no access rule allows ${access.action} on ${access.name} to the user`, { required });
     }
-    return grant;
+    if (identity.access !== undefined && !required.every((access) => identity.access?.allows(access) === true)) {
+      throw this.#unauthenticated("the token is not for what is asked", credentials, required, "insufficient_scope");
+    }
+    return identity.grant;
   }
 
   async reload(): Promise<readonly string[]> {
-    const changed: string[] = [];
-    if (this.#file.reload()) changed.push("htpasswd");
-    if (this.#groups.reload()) changed.push("groups");
-    return changed;
+    const before = this.#files.map(([, file]) => file.version);
+    await this.#refresh();
+    return this.#files.filter(([, file], index) => file.version !== before[index]).map(([name]) => name);
   }
 
-  #rules(): RuleSet {
-    return { rules: this.#options.rules, groups: this.#groups.current };
+  async #refresh(): Promise<void> {
+    for (const [, file] of this.#files) await file.refresh();
+  }
+
+  // The way of nearly every request: no password and no token is looked at twice within a minute.
+  #knownIdentity(credentials: Credentials): Identity | undefined {
+    const { authorization } = credentials;
+    if (authorization === undefined || authorization === "") return this.#byCertificate(credentials.certificate) ?? this.#anonymous;
+    const known = this.#known.get(this.#digest.of(authorization));
+    if (known === undefined || known.until <= this.#clock.now()) return undefined;
+    const { grant, hash } = known.identity;
+    return hash === undefined || this.#login.hashOf(grant.user ?? "") === hash ? known.identity : undefined;
   }
 
   async #identify(credentials: Credentials, required: readonly Access[]): Promise<Identity> {
-    const { authorization } = credentials;
-    if (authorization === undefined || authorization === "") return this.#certified(credentials) ?? ANONYMOUS;
-    const now = this.#parts.clock.now();
-    const known = this.#known.get(authorization);
-    if (known !== undefined && known.until > now && known.version === this.#file.version) return known.identity;
-    const found = await this.#look(authorization, credentials, required);
-    this.#known.set(authorization, { identity: found.identity, until: Math.min(found.until, now + KNOWN_MS), version: this.#file.version });
+    const { authorization = "" } = credentials;
+    const bearer = this.#tokens === undefined ? undefined : parseBearer(authorization);
+    const found = bearer === undefined ? await this.#byPassword(credentials, required) : await this.#byToken(bearer, credentials, required);
+    this.#known.set(this.#digest.of(authorization), { identity: found.identity, until: Math.min(found.until, this.#clock.now() + KNOWN_MS) });
     return found.identity;
   }
 
-  async #look(authorization: string, credentials: Credentials, required: readonly Access[]): Promise<{ readonly identity: Identity; readonly until: number }> {
-    const basic = parseBasic(authorization);
-    if (basic !== undefined) return { identity: { user: await this.#login(basic, credentials, required), hasToken: false }, until: Number.POSITIVE_INFINITY };
-    const bearer = /^bearer +(\S+)$/i.exec(authorization)?.[1];
-    const verified = bearer === undefined ? undefined : await this.#tokens?.verify(bearer);
-    if (verified === undefined) throw this.#unauthenticated("the Authorization header proves nothing", credentials, required);
-    return { identity: { user: verified.user, hasToken: true }, until: verified.until };
+  async #byPassword(credentials: Credentials, required: readonly Access[]): Promise<{ readonly identity: Identity; readonly until: number }> {
+    const basic = parseBasic(credentials.authorization);
+    if (basic === undefined) throw this.#unauthenticated("the Authorization header is no Basic header that can be read", credentials, required);
+    const outcome = await this.#login.login(basic, { address: credentials.clientAddress, signal: credentials.signal });
+    if (outcome.kind === "throttled") throw new AccessRefusedError("throttled", "too many failed logins", { required, retryAfterSeconds: outcome.retryAfterSeconds });
+    if (outcome.kind === "refused") throw this.#unauthenticated("wrong user or password", credentials, required);
+    return { identity: { grant: this.#grantOf(basic.user), hash: outcome.hash, access: undefined }, until: Number.POSITIVE_INFINITY };
   }
 
-  async #login(basic: BasicCredentials, credentials: Pick<Credentials, "clientAddress" | "scheme" | "host">, required: readonly Access[]): Promise<string> {
-    const { clientAddress } = credentials;
-    const wait = this.#throttle.waitSeconds(clientAddress, basic.user);
-    if (wait > 0) throw new AccessRefusedError("throttled", "too many failed logins", { required, retryAfterSeconds: wait });
-    if (!(await this.#verifier.verify(basic))) {
-      this.#throttle.failed(clientAddress, basic.user);
-      throw this.#unauthenticated("wrong user or password", credentials, required);
+  async #byToken(token: string, credentials: Credentials, required: readonly Access[]): Promise<{ readonly identity: Identity; readonly until: number }> {
+    const verified = await this.#tokens?.verify(token);
+    if (verified === undefined) throw this.#unauthenticated("the token is none of ours, or over", credentials, required, "invalid_token");
+    const { user, access, passwordMark, until } = verified;
+    const hash = user === undefined ? undefined : this.#login.hashOf(user);
+    if (user !== undefined && (hash === undefined || this.#tokens?.passwordMark(user, hash) !== passwordMark)) {
+      throw this.#unauthenticated("the password that the token was given for is no longer good", credentials, required, "invalid_token");
     }
-    this.#throttle.succeeded(clientAddress, basic.user);
-    return basic.user;
+    return { identity: { grant: this.#grantOf(user), hash, access }, until };
   }
 
-  #certified(credentials: Credentials): Identity | undefined {
-    if (this.#certificate?.enabled !== true || credentials.certificate === undefined) return undefined;
-    const { commonName, alternativeNames } = credentials.certificate;
-    const user = this.#certificate.user === "san" ? alternativeNames[0] : commonName;
-    return user === undefined || user === "" ? undefined : { user, hasToken: false };
+  #byCertificate(certificate: ClientCertificate | undefined): Identity | undefined {
+    if (certificate === undefined || this.#certificate?.enabled !== true) return undefined;
+    const user = this.#certificate.user === "san" ? certificate.alternativeNames[0] : certificate.commonName;
+    if (user === undefined || user === "") return undefined;
+    const known = this.#certified.get(user);
+    if (known !== undefined) return known;
+    const identity: Identity = { grant: this.#grantOf(user), hash: undefined, access: undefined };
+    this.#certified.set(user, identity);
+    return identity;
   }
 
-  #grant(identity: Identity): Grant {
-    const key = identity.user ?? "";
-    const known = this.#grants.get(key);
-    if (known !== undefined && known.groups === this.#groups.version) return known.grant;
-    const base = { user: identity.user };
-    const grant: Grant = this.#options.rules.length === 0 ? base : { ...base, mayPull: (name: RepositoryName) => decide(this.#rules(), identity.user, { type: "repository", name, action: "pull" }).allowed };
-    this.#grants.set(key, { grant, groups: this.#groups.version });
-    return grant;
+  // What lists and mounts may show does not depend on what a token was asked for: it is the same user with the same rights.
+  #grantOf(user: string | undefined): Grant {
+    if (this.#rules.isEmpty) return { user };
+    return { user, mayPull: (name) => this.#rules.allows(user, { type: "repository", name, action: "pull" }) };
   }
 
-  #unauthenticated(reason: string, credentials: Pick<Credentials, "scheme" | "host">, required: readonly Access[]): AccessRefusedError {
-    return new AccessRefusedError("unauthenticated", reason, { required, challenge: this.#challenge(credentials, required) });
+  #unauthenticated(reason: string, credentials: Credentials, required: readonly Access[], error?: "invalid_token" | "insufficient_scope"): AccessRefusedError {
+    return new AccessRefusedError("unauthenticated", reason, { required, challenge: this.#challenge(credentials, required, error) });
   }
 
-  #challenge(credentials: Pick<Credentials, "scheme" | "host">, required: readonly Access[]): string {
-    if (this.#tokens === undefined) return `Basic realm=${quote(this.#realm)}`;
-    const scopes = required.map((access) => `${access.type}:${access.name}:${access.action}`).join(" ");
-    const scope = scopes === "" ? "" : `,scope=${quote(scopes)}`;
-    return `Bearer realm=${quote(`${credentials.scheme}://${credentials.host}${TOKEN_PATH}`)},service=${quote(this.#realm)}${scope}`;
-  }
-
-  async #issue(request: TokenRequest): Promise<TokenAnswer> {
-    const basic = parseBasic(request.authorization) ?? passwordGrant(request.parameters);
-    let user: string | undefined;
-    if (basic !== undefined) {
-      try {
-        user = await this.#login(basic, { clientAddress: request.clientAddress, scheme: "", host: "" }, []);
-      } catch (error) {
-        if (!(error instanceof AccessRefusedError)) throw error;
-        this.#log.warn("login refused", { "err.message": error.message, "http.request.remoteaddr": request.clientAddress });
-        if (error.outcome === "throttled") return { status: 429, json: tokenError("too many failed logins"), headers: { "Retry-After": String(error.retryAfterSeconds ?? 1) } };
-        return { status: 401, json: tokenError("wrong user or password"), headers: { "WWW-Authenticate": `Basic realm=${quote(this.#realm)}` } };
-      }
-    } else if (request.authorization !== undefined && request.authorization !== "") {
-      return { status: 401, json: tokenError("wrong user or password"), headers: { "WWW-Authenticate": `Basic realm=${quote(this.#realm)}` } };
-    }
-    const { token, issuedAt } = (await this.#tokens?.issue(user)) ?? { token: "", issuedAt: new Date(0) };
-    return { status: 200, json: { token, access_token: token, expires_in: this.#options.tokenttl / 1000, issued_at: issuedAt.toISOString() } };
+  #challenge(credentials: Credentials, required: readonly Access[], error: "invalid_token" | "insufficient_scope" | undefined): string {
+    if (this.tokenEndpoint === undefined) return basicChallenge(this.#options.realm);
+    const realm = `${this.#baseUrl(credentials)}${this.tokenEndpoint.path}`;
+    return bearerChallenge({ realm, service: this.#options.realm, scope: scopeOf(required), ...(error === undefined ? {} : { error }) });
   }
 }
 
-function passwordGrant(parameters: URLSearchParams): BasicCredentials | undefined {
-  const user = parameters.get("username");
-  const password = parameters.get("password");
-  return parameters.get("grant_type") === "password" && user !== null && password !== null ? { user, password } : undefined;
-}
-
-function tokenError(message: string): object {
-  return { errors: [{ code: "UNAUTHORIZED", message }] };
+// Both change seldom, and are asked for at every decision.
+function groupsSource(configured: Groups, file: WatchedFile<Groups> | undefined): () => Groups {
+  if (file === undefined) return () => configured;
+  let seen: Groups | undefined;
+  let merged = configured;
+  return () => {
+    if (seen !== file.content) {
+      seen = file.content;
+      merged = mergeGroups(configured, seen);
+    }
+    return merged;
+  };
 }

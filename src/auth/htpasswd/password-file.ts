@@ -1,123 +1,94 @@
-import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { createHmac, randomBytes } from "node:crypto";
+import { mkdir, open, stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import type { Clock } from "../../lib/clock.ts";
 import type { Logger } from "../../telemetry/log.ts";
 
-const BCRYPT = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/;
-const CHECK_INTERVAL_MS = 1_000;
+const BCRYPT = /^\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}$/;
 const DEFAULT_COST = 10;
 
-/** Users with their bcrypt hashes, as a password file has them. */
-export type PasswordEntries = ReadonlyMap<string, string>;
+/** What a password file says. */
+export interface Passwords {
+  /** Bcrypt hashes by user. */
+  readonly hashes: ReadonlyMap<string, string>;
+  /** Entries with other hashes, which let nobody in. */
+  readonly refused: readonly RefusedEntry[];
+  /** The hash that an unknown user's password is held against: its cost is that of somebody in the file, always the same for the same name. */
+  dummyFor(user: string): string;
+}
+
+/** An entry that lets nobody in. */
+export interface RefusedEntry {
+  readonly line: number;
+  readonly user: string;
+}
 
 /**
- * Reads the text of a password file: `user:hash` a line, `#` comments, the last entry of a user wins.
- * @param refuse Called with the line number of an entry whose hash is no bcrypt hash; it is left out.
- * @throws Error naming the line that has no colon
+ * Reads a password file: `user:hash` a line, blank lines and `#` comments skipped, of several entries of a user the last.
+ * @throws Error naming the line that has no colon; its text is not told, it may be a password.
  */
-export function parsePasswordFile(text: string, refuse: (line: number, user: string) => void): PasswordEntries {
-  const entries = new Map<string, string>();
+export function parsePasswords(text: string): Passwords {
+  const hashes = new Map<string, string>();
+  const refused: RefusedEntry[] = [];
   for (const [index, raw] of text.split("\n").entries()) {
     const line = raw.trim();
     if (line === "" || line.startsWith("#")) continue;
     const colon = line.indexOf(":");
-    if (colon < 0) throw new Error(`line ${index + 1}: expected user:hash, found no colon`);
+    if (colon < 0) throw new Error(`line ${index + 1}: found no colon, expected user:hash`);
     const user = line.slice(0, colon);
     const hash = line.slice(colon + 1);
-    if (BCRYPT.test(hash)) entries.set(user, hash);
-    else refuse(index + 1, user);
+    if (user !== "" && BCRYPT.test(hash)) hashes.set(user, hash);
+    else {
+      hashes.delete(user);
+      refused.push({ line: index + 1, user });
+    }
   }
-  return entries;
+  return { hashes, refused, dummyFor: dummies([...hashes.values()]) };
 }
 
-/** A password file that is read again when it changes; a broken new one leaves the old in force. */
-export class PasswordFile {
-  readonly #path: string;
-  readonly #log: Logger;
-  readonly #clock: Clock;
-  #entries: PasswordEntries = new Map();
-  #identity = "";
-  #checkedAt = Number.NEGATIVE_INFINITY;
-  #version = 0;
-
-  private constructor(path: string, parts: { readonly log: Logger; readonly clock: Clock }) {
-    this.#path = path;
-    this.#log = parts.log;
-    this.#clock = parts.clock;
-  }
-
-  /** Opens a file, and makes one with a random password when there is none. @throws Error naming file and line */
-  static async open(path: string, parts: { readonly log: Logger; readonly clock: Clock }): Promise<PasswordFile> {
-    if (statSync(path, { throwIfNoEntry: false }) === undefined) await provision(path, parts.log);
-    const file = new PasswordFile(path, parts);
-    file.#load();
-    return file;
-  }
-
-  /** Changes with every change of the file. */
-  get version(): number {
-    this.#refresh();
-    return this.#version;
-  }
-
-  /** The hash of a user; undefined for unknown ones. */
-  hashOf(user: string): string | undefined {
-    return this.#entries.get(user);
-  }
-
-  /** The cost that most hashes of the file have, so that refusing an unknown user takes as long. */
-  get typicalCost(): number {
-    const counts = new Map<number, number>();
-    for (const hash of this.#entries.values()) {
-      const cost = Number(BCRYPT.exec(hash)?.[1] ?? DEFAULT_COST);
-      counts.set(cost, (counts.get(cost) ?? 0) + 1);
-    }
-    return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0] ?? DEFAULT_COST;
-  }
-
-  /** Looks at the file now. @returns Whether it was read anew. */
-  reload(): boolean {
-    this.#checkedAt = Number.NEGATIVE_INFINITY;
-    const before = this.#version;
-    this.#refresh();
-    return this.#version !== before;
-  }
-
-  #refresh(): void {
-    const now = this.#clock.now();
-    if (now - this.#checkedAt < CHECK_INTERVAL_MS) return;
-    this.#checkedAt = now;
-    try {
-      if (this.#identify() !== this.#identity) this.#load();
-    } catch (error) {
-      this.#log.error("the password file cannot be used; the old entries stay in force", { file: this.#path, "err.message": error instanceof Error ? error.message : String(error) });
-    }
-  }
-
-  #identify(): string {
-    const info = statSync(this.#path, { bigint: true });
-    return `${info.dev} ${info.ino} ${info.size} ${info.mtimeNs}`;
-  }
-
-  #load(): void {
-    // Before the reading: a change in between is then seen as one.
-    this.#identity = this.#identify();
-    let entries: PasswordEntries;
-    try {
-      entries = parsePasswordFile(readFileSync(this.#path, "utf8"), (line, user) => this.#log.warn("password file: entry refused, only bcrypt hashes are taken (htpasswd -B)", { file: this.#path, line, user }));
-    } catch (error) {
-      throw new Error(`auth.htpasswd.path: ${this.#path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
-    }
-    this.#entries = entries;
-    this.#version++;
-  }
-}
-
-async function provision(path: string, log: Logger): Promise<void> {
+/**
+ * Makes a password file with one user, `docker`, and a random password that the log tells once; does nothing where there is one.
+ * Folders are made for their owner alone.
+ */
+export async function provisionPasswords(path: string, log: Logger): Promise<void> {
+  if (await exists(path)) return;
   const password = randomBytes(32).toString("base64url");
-  const hash = await Bun.password.hash(password, { algorithm: "bcrypt", cost: DEFAULT_COST });
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  writeFileSync(path, `docker:${hash}`, { mode: 0o600, flag: "wx" });
+  const hash = await hashPassword(password, DEFAULT_COST);
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const file = await open(path, "wx", 0o600);
+  try {
+    await file.writeFile(`docker:${hash}`);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
   log.warn("htpasswd is missing, provisioning with default user", { user: "docker", password });
+}
+
+/** Hashes a password with bcrypt, in the form that Apache's tool writes (`$2y$`). */
+export async function hashPassword(password: string | Uint8Array, cost: number): Promise<string> {
+  const hash = await Bun.password.hash(password, { algorithm: "bcrypt", cost });
+  return hash.replace(/^\$2[ab]\$/, "$2y$");
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw new Error(`auth.htpasswd.path: cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+}
+
+// A user that does not exist must take as long as one that does. Where the entries' costs differ, each unknown name gets the cost of
+// an entry that a keyed hash picks: no time, and no repetition, tells the known from the unknown.
+function dummies(hashes: readonly string[]): (user: string) => string {
+  const key = randomBytes(32);
+  return (user) => {
+    const digest = createHmac("sha256", key).update(user).digest();
+    const twin = hashes[digest.readUInt32BE(0) % Math.max(1, hashes.length)];
+    const cost = twin === undefined ? String(DEFAULT_COST) : twin.slice(4, 6);
+    // Any 53 characters of bcrypt's alphabet are a salt and a digest, and nobody knows a password for these.
+    return `$2b$${cost}$${"..........................................".slice(0, 21)}u${digest.toString("hex").slice(0, 30)}u`;
+  };
 }
