@@ -6,6 +6,7 @@ import type { WriterTools } from "./created-file.ts";
 import { FILESYSTEM, isErrno, writeFailure } from "./errno.ts";
 import { OpenFile } from "./open-file.ts";
 import type { Pace } from "./pace.ts";
+import type { Place } from "./rename-remove.ts";
 import { removeIfThere, temporaryName } from "./temporary.ts";
 import { isSameFile, type WriterLock, type WriterLocks } from "./writer-lock.ts";
 
@@ -23,25 +24,22 @@ export class AppendedFile implements FileWriter {
   readonly #lock: WriterLock;
   #isOpen = true;
 
-  private constructor(path: string, file: string, open: OpenFile, lock: WriterLock) {
-    this.#path = path;
-    this.#file = file;
+  private constructor(target: Place, open: OpenFile, lock: WriterLock) {
+    this.#path = target.path;
+    this.#file = target.file;
     this.#open = open;
     this.#lock = lock;
   }
 
-  /**
-   * @param target The path as callers of the driver know it, and the file's name on this host.
-   * @throws WriterBusyError
-   */
-  static async open(target: { readonly path: string; readonly file: string }, append: boolean, tools: WriterTools & { readonly locks: WriterLocks }): Promise<AppendedFile> {
+  /** @throws WriterBusyError */
+  static async open(target: Place, append: boolean, tools: WriterTools & { readonly locks: WriterLocks }): Promise<AppendedFile> {
     const { path, file } = target;
     const lock = await tools.folders.within(dirname(file), () => tools.locks.take(file));
     if (lock === undefined) throw new WriterBusyError(FILESYSTEM, path);
     try {
       if (lock.tookOver) await fenceOff(target, append, { lock, pace: tools.pace });
       const fd = openSync(file, append ? APPEND : APPEND | constants.O_TRUNC, 0o666);
-      return new AppendedFile(path, file, new OpenFile(fd, tools.pace), lock);
+      return new AppendedFile(target, new OpenFile(fd, tools.pace), lock);
     } catch (error) {
       lock.release();
       throw error;
@@ -124,7 +122,7 @@ export class AppendedFile implements FileWriter {
  * Puts a copy in the file's place, so that what the former holder still writes goes to a file without a name, and never into what
  * may become a blob.
  */
-async function fenceOff(target: { readonly path: string; readonly file: string }, keep: boolean, tools: { readonly lock: WriterLock; readonly pace: Pace }): Promise<void> {
+async function fenceOff(target: Place, keep: boolean, tools: { readonly lock: WriterLock; readonly pace: Pace }): Promise<void> {
   const copy = temporaryName(target.file);
   try {
     await copyBytes(keep ? openIfThere(target.file, tools.pace) : undefined, new OpenFile(openSync(copy, APPEND | constants.O_EXCL, 0o666), tools.pace), tools.lock);

@@ -5,8 +5,10 @@ import { FILESYSTEM, isErrno, writeFailure } from "./errno.ts";
 import type { Folders } from "./folders.ts";
 import { OpenFile } from "./open-file.ts";
 import type { Pace } from "./pace.ts";
+import type { Place } from "./rename-remove.ts";
 import { removeIfThere, temporaryName } from "./temporary.ts";
 
+const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_APPEND;
 /** How often a small file is written again when its folder is removed meanwhile. */
 const REPLACE_TRIES = 5;
 
@@ -26,19 +28,18 @@ export class CreatedFile implements FileWriter {
   readonly #folders: Folders;
   #isOpen = true;
 
-  private constructor(path: string, names: { readonly file: string; readonly temporary: string }, open: OpenFile, folders: Folders) {
-    this.#path = path;
-    this.#file = names.file;
-    this.#temporary = names.temporary;
-    this.#open = open;
+  private constructor(target: Place, temporary: { readonly name: string; readonly open: OpenFile }, folders: Folders) {
+    this.#path = target.path;
+    this.#file = target.file;
+    this.#temporary = temporary.name;
+    this.#open = temporary.open;
     this.#folders = folders;
   }
 
-  /** @param path As callers of the driver know `file`, for the texts of errors. */
-  static async open(path: string, file: string, tools: WriterTools): Promise<CreatedFile> {
-    const temporary = temporaryName(file);
-    const fd = await tools.folders.within(dirname(file), () => openSync(temporary, NEW_FILE, 0o666));
-    return new CreatedFile(path, { file, temporary }, new OpenFile(fd, tools.pace), tools.folders);
+  static async open(target: Place, tools: WriterTools): Promise<CreatedFile> {
+    const name = temporaryName(target.file);
+    const fd = await tools.folders.within(dirname(target.file), () => openSync(name, NEW_FILE, 0o666));
+    return new CreatedFile(target, { name, open: new OpenFile(fd, tools.pace) }, tools.folders);
   }
 
   get sizeBytes(): number {
@@ -105,10 +106,10 @@ export class CreatedFile implements FileWriter {
 }
 
 /** Puts a whole file in its place: durable when it resolves, and at no time is a part of it seen. */
-export async function replaceFile(target: { readonly path: string; readonly file: string }, content: Uint8Array, tools: WriterTools): Promise<void> {
+export async function replaceFile(target: Place, content: Uint8Array, tools: WriterTools): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
-      await using created = await CreatedFile.open(target.path, target.file, tools);
+      await using created = await CreatedFile.open(target, tools);
       await created.write(content);
       return await created.commit();
     } catch (error) {
@@ -117,5 +118,3 @@ export async function replaceFile(target: { readonly path: string; readonly file
     }
   }
 }
-
-const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_APPEND;

@@ -118,7 +118,7 @@ class FilesystemDriver implements StorageDriver {
 
   async create(path: string): Promise<FileWriter> {
     const file = this.localFile(path);
-    return await this.#write(path, () => CreatedFile.open(path, file, this.#writerTools()));
+    return await this.#write(path, () => CreatedFile.open({ path, file }, this.#writerTools()));
   }
 
   async stat(path: string): Promise<FileInfo> {
