@@ -56,7 +56,7 @@ describe("tokens that are taken", () => {
 });
 
 describe("tokens that are refused", () => {
-  const bad: [string, () => string, string | undefined][] = [
+  const bad: [string, () => string, string][] = [
     ["malformed", () => "abc", "invalid_token"],
     ["empty parts", () => "..", "invalid_token"],
     ["expired", () => tokens.signToken(tokens.claims(PULL, { exp: now() - 65 })), "invalid_token"],
@@ -71,16 +71,14 @@ describe("tokens that are refused", () => {
     ["of an unknown key", () => tokens.signToken(tokens.claims(PULL), { kid: "AAAA:BBBB" }), "invalid_token"],
     ["with a key of its own", () => tokens.signToken(tokens.claims(PULL), { kid: undefined, jwk: { kty: "oct", k: "AAAA" } }), "invalid_token"],
     ["unsigned", () => `${Buffer.from('{"alg":"none","typ":"JWT"}').toString("base64url")}.${Buffer.from(JSON.stringify(tokens.claims(PULL))).toString("base64url")}.`, "invalid_token"],
-    ["changed", () => tokens.signToken(tokens.claims(PULL)).replace(/\.(.)/, (_, c: string) => `.${c === "e" ? "f" : "e"}`), undefined],
-    ["with a time that is no whole number", () => tokens.signToken(tokens.claims(PULL, { exp: now() + 0.5 })), undefined],
+    ["changed", () => tokens.signToken(tokens.claims(PULL)).replace(/\.(.)/, (_, c: string) => `.${c === "e" ? "f" : "e"}`), "invalid_token"],
+    ["with a time that is no whole number", () => tokens.signToken(tokens.claims(PULL, { exp: now() + 0.5 })), "invalid_token"],
   ];
   for (const [what, make, error] of bad) {
     test(what, async () => {
       const response = await list(make());
       expect(response.status).toBe(401);
-      const challenge = response.headers.get("www-authenticate") ?? "";
-      if (error === undefined) expect(challenge).not.toContain("error=");
-      else expect(challenge).toEndWith(`,error="${error}"`);
+      expect(response.headers.get("www-authenticate")).toEndWith(`,error="${error}"`);
     });
   }
 
