@@ -32,7 +32,7 @@ export function addGarbageCollect(program: Command, context: CliContext): void {
 }
 
 async function garbageCollect(file: string | undefined, flags: Flags, context: CliContext): Promise<void> {
-  await using maintenance = await openMaintenance(file, context);
+  await using maintenance = await openMaintenance(file, context.env);
   const printer = new Printer(context, flags);
   const graceMs = flags.grace === undefined ? undefined : parseGrace(flags.grace);
   let result: CollectResult;

@@ -10,7 +10,7 @@ export function addRetention(program: Command, context: CliContext): void {
     .description("delete the tags that no rule of storage.maintenance.retention keeps; their bytes go with the next garbage collection")
     .option("-d, --dry-run", "only print what would be deleted")
     .action(async (file: string | undefined, flags: { readonly dryRun?: boolean }) => {
-      await using maintenance = await openMaintenance(file, context);
+      await using maintenance = await openMaintenance(file, context.env);
       if (maintenance.config.storage.maintenance.retention.rules.length === 0) throw new CliError("storage.maintenance.retention.rules is empty: there is nothing to apply");
       const result = await maintenance.applyRetention({
         dryRun: flags.dryRun === true,

@@ -14,7 +14,7 @@ export function addVerify(program: Command, context: CliContext): void {
 }
 
 async function verify(file: string | undefined, flags: { readonly repair?: boolean; readonly resume?: boolean }, context: CliContext): Promise<void> {
-  await using maintenance = await openMaintenance(file, context);
+  await using maintenance = await openMaintenance(file, context.env);
   const interrupted = new AbortController();
   process.once("SIGINT", () => interrupted.abort(new CliError("interrupted; '--resume' goes on from here", 130)));
   const startedAt = performance.now();

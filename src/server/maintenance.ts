@@ -1,4 +1,3 @@
-import type { CliContext } from "../cli/context.ts";
 import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { SYSTEM_CLOCK } from "../lib/clock.ts";
@@ -78,8 +77,8 @@ export class Maintenance implements AsyncDisposable {
 }
 
 /** Opens the store of a configuration file for a command. @throws ConfigError */
-export async function openMaintenance(file: string | undefined, context: CliContext): Promise<Maintenance> {
-  const { config } = await loadConfig({ path: file, env: context.env, strict: false });
+export async function openMaintenance(file: string | undefined, env: Readonly<Record<string, string | undefined>>): Promise<Maintenance> {
+  const { config } = await loadConfig({ path: file, env, strict: false });
   const log = openLogger(loggerOptions(config, { instanceId: crypto.randomUUID() }), new LineWriter(2));
-  return new Maintenance(config, await openStorage(config, log), log);
+  return new Maintenance(config, await openStorage(config), log);
 }

@@ -3,7 +3,9 @@ import { STORAGE_DRIVERS } from "../config/schema.ts";
 import type { StorageDriver } from "../storage/driver.ts";
 import { openFilesystemDriver } from "../storage/filesystem/driver.ts";
 import { openInMemoryDriver } from "../storage/inmemory/driver.ts";
-import type { Logger } from "../telemetry/log.ts";
+import { instrumentDriver } from "../storage/instrumented.ts";
+import type { StorageMetrics } from "../telemetry/metrics.ts";
+import type { Tracing } from "../telemetry/trace.ts";
 
 /** The one driver that a configuration names. */
 export function configuredDriver(config: Config): StorageDriverName {
@@ -13,12 +15,22 @@ export function configuredDriver(config: Config): StorageDriverName {
   return name;
 }
 
-/** Opens the store of a configuration. Cloud SDKs are loaded here, and only the one that is needed. */
-export async function openStorage(config: Config, _log: Logger): Promise<StorageDriver> {
+/** What watches a store's actions. */
+export interface StorageWatch {
+  readonly metrics?: StorageMetrics | undefined;
+  readonly tracing?: Tracing | undefined;
+}
+
+/** Opens the store of a configuration, measured and traced. @throws Error for a driver that this build has not */
+export async function openStorage(config: Config, watch: StorageWatch = {}): Promise<StorageDriver> {
+  return instrumentDriver(openDriver(config), { ...(watch.metrics === undefined ? {} : { metrics: watch.metrics }), ...(watch.tracing === undefined ? {} : { tracing: watch.tracing }) });
+}
+
+function openDriver(config: Config): StorageDriver {
   const { filesystem, inmemory } = config.storage;
   if (filesystem !== undefined) return openFilesystemDriver(filesystem);
   if (inmemory !== undefined) return openInMemoryDriver();
-  throw new Error(`storage driver ${configuredDriver(config)} is not part of this build`);
+  throw new Error(`storage.${configuredDriver(config)}: this driver is not part of this build`);
 }
 
 /** Where a store keeps its bytes, for the log; without credentials. */
