@@ -162,6 +162,15 @@ describe("a mirror", () => {
     expect(Object.keys(JSON.parse(await Bun.file(join(storageFolder, "scheduler-state.json")).text()) as object)).toContain(`team/app@${image.digest}`);
   });
 
+  test("breaks off the transfer of a blob that turns out to be another one", async () => {
+    await using upstream = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response(seededBytes(3 * MIB)) });
+    await using mirror = await startMirror({ remoteurl: `http://127.0.0.1:${upstream.port}` });
+    const url = `${mirror.url}/v2/team/app/blobs/${digestOf("another")}`;
+    await expect(bytesOf(url)).rejects.toThrow(/closed/);
+    await mirror.child.waitForOutput(/problem=garbage/);
+    expect((await proxyVars(mirror)).blobs).toMatchObject({ Hits: 0 });
+  });
+
   test("reaches its upstream, and listeners of events, through HTTP_PROXY, but never this host", async () => {
     await using upstream = await startRegistry({ implementation: "distribution" });
     const image = await pushImage({ url: upstream.url, name: "team/app" }, "v1");
