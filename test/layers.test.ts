@@ -26,7 +26,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   ui: [...VOCABULARY],
   http: [...VOCABULARY, "config", "registry", "auth", "notifications", "health", "ui"],
   server: [...VOCABULARY, "config", "storage", "cache", "registry", "proxy", "auth", "notifications", "health", "http", "ui"],
-  cli: [...VOCABULARY, "config", "server", "registry", "storage"],
+  cli: [...VOCABULARY, "config", "server", "registry", "storage", "auth"],
 };
 
 /** Files at the top of src, which belong to no folder, and who may import them. */

@@ -1,16 +1,18 @@
 import { Command, CommanderError } from "commander";
 import { ConfigError } from "../config/load.ts";
 import { COMMIT, VERSION } from "../version.ts";
+import { addAccessCheck } from "./access-check.ts";
 import { addConfigCheck } from "./config-check.ts";
 import { addConfigSchema } from "./config-schema.ts";
 import { type AddCommand, type CliContext, CliError } from "./context.ts";
 import { addGarbageCollect } from "./garbage-collect.ts";
+import { addHtpasswd } from "./htpasswd.ts";
 import { addRetention } from "./retention.ts";
 import { addServe } from "./serve.ts";
 import { addVerify } from "./verify.ts";
 
 /** Every command, in the order of the help text. */
-const COMMANDS: readonly AddCommand[] = [addServe, addGarbageCollect, addRetention, addVerify, addConfigCheck, addConfigSchema];
+const COMMANDS: readonly AddCommand[] = [addServe, addGarbageCollect, addRetention, addVerify, addConfigCheck, addConfigSchema, addHtpasswd, addAccessCheck];
 
 /**
  * Runs the command that the arguments name.

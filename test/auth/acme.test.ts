@@ -48,7 +48,7 @@ async function until(condition: () => boolean, what: () => string): Promise<void
 const leafOf = (acme: Acme): X509Certificate => new X509Certificate(acme.current().certificate);
 const isTemporary = (acme: Acme): boolean => leafOf(acme).subject.includes("temporary certificate");
 
-describeWith(["pebble"], "openAcme", () => {
+describeWith(["acme", "openssl"], "openAcme", () => {
   test("serves a temporary certificate, then one of the authority for every host, and keeps it", async () => {
     await using pebble = await startPebble(90 * 24 * 3600);
     await using folder = await tempFolder();

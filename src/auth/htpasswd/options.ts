@@ -9,6 +9,7 @@ const RULE = z.object({
   groups: texts().prefault([]).describe("Groups of `groups` or `groupsfile`."),
   anonymous: flag().prefault(false).describe("Everybody, also without a login."),
   actions: z.array(choice(["pull", "push", "delete", "catalog", "*"]), "expected a list of actions").prefault(["pull"]).describe("pull, push (pulls too), delete, catalog; * for all of them."),
+  always: flag().prefault(false).describe("Counts also where rules with more specific globs decide; for administrators."),
 });
 
 /** `auth.htpasswd` */

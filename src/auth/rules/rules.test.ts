@@ -7,7 +7,7 @@ const GROUPS = configuredGroups({ admins: ["root"] });
 const CATALOG: Access = { type: "registry", name: "catalog", action: "*" };
 
 function rulesOf(...rules: readonly Partial<AccessRule>[]): AccessRules {
-  return new AccessRules(rules.map((rule) => ({ repositories: ["**"], users: [], groups: [], anonymous: false, actions: ["pull"], ...rule })), () => GROUPS);
+  return new AccessRules(rules.map((rule) => ({ repositories: ["**"], users: [], groups: [], anonymous: false, actions: ["pull"], always: false, ...rule })), () => GROUPS);
 }
 
 function may(rules: AccessRules, user: string | undefined, action: Access["action"], name: string): boolean {
@@ -100,9 +100,17 @@ describe("AccessRules.allows", () => {
     expect(rulesOf({ anonymous: true, actions: ["*"] }).allows("alice", { type: "registry", name: "other", action: "*" })).toBe(false);
   });
 
+  test("a rule that always counts is not closed by a more specific one, nor does it open it to others", () => {
+    const rules = rulesOf({ groups: ["admins"], actions: ["*"], always: true }, { repositories: ["secret/**"], users: ["alice"] }, { anonymous: true });
+    expect(may(rules, "root", "pull", "secret/x")).toBe(true);
+    expect(may(rules, "alice", "pull", "secret/x")).toBe(true);
+    expect(may(rules, "bob", "pull", "secret/x")).toBe(false);
+    expect(rules.explain("root", "pull", "secret/x").deciding).toEqual([{ index: 0, glob: "**" }]);
+  });
+
   test("groups that change count at once", () => {
     let groups: Groups = new Map();
-    const rules = new AccessRules([{ repositories: ["**"], users: [], groups: ["team"], anonymous: false, actions: ["pull"] }], () => groups);
+    const rules = new AccessRules([{ repositories: ["**"], users: [], groups: ["team"], anonymous: false, actions: ["pull"], always: false }], () => groups);
     expect(may(rules, "alice", "pull", "x")).toBe(false);
     groups = configuredGroups({ team: ["alice"] });
     expect(may(rules, "alice", "pull", "x")).toBe(true);

@@ -13,6 +13,8 @@ export interface AccessRule {
   /** Everybody, also the anonymous. */
   readonly anonymous: boolean;
   readonly actions: readonly ("pull" | "push" | "delete" | "catalog" | "*")[];
+  /** Has a say also where rules with more specific globs decide. */
+  readonly always: boolean;
 }
 
 /** A rule that has a say, and the glob by which it has. */
@@ -41,6 +43,7 @@ interface CompiledRule {
   readonly groups: readonly string[];
   readonly anonymous: boolean;
   readonly actions: ReadonlySet<string>;
+  readonly always: boolean;
 }
 
 interface Candidate {
@@ -54,7 +57,8 @@ const MAX_MATCHED = 10_000;
 /**
  * Decides by rules. For one action on one repository
  * 1. the rules have a say that list the action (or `*`) and have a glob that matches the repository;
- * 2. of these, those with the most specific glob decide (see {@link compareSpecificity}; several when their globs are equally so);
+ * 2. of these, those with the most specific glob decide (see {@link compareSpecificity}; several when their globs are equally so), and
+ *    with them those that are marked `always`: without it the administrators would have to be named in every rule;
  * 3. it is allowed when one of them names the user: by name, by a group, by `*` for everybody with a login, or as anonymous;
  * 4. and refused otherwise, also when a less specific rule names the user, and when no rule has a say.
  *
@@ -69,7 +73,7 @@ export class AccessRules {
 
   /** @param groups Asked at every decision: groups may change. */
   constructor(rules: readonly AccessRule[], groups: () => Groups) {
-    this.#rules = rules.map((rule, index) => ({ index, globs: rule.repositories.map(compileGlob), users: new Set(rule.users), groups: rule.groups, anonymous: rule.anonymous, actions: new Set(rule.actions) }));
+    this.#rules = rules.map((rule, index) => ({ ...rule, index, globs: rule.repositories.map(compileGlob), users: new Set(rule.users), actions: new Set(rule.actions) }));
     this.#groups = groups;
   }
 
@@ -129,7 +133,7 @@ export class AccessRules {
     if (known !== undefined) return known;
     const candidates = this.#candidates(action, name);
     const best = candidates[0];
-    const deciding = best === undefined ? [] : candidates.filter(({ glob }) => compareSpecificity(glob, best.glob) === 0);
+    const deciding = best === undefined ? [] : candidates.filter(({ rule, glob }) => rule.always || compareSpecificity(glob, best.glob) === 0);
     this.#matched.set(key, deciding);
     return deciding;
   }
