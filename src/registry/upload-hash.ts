@@ -148,7 +148,8 @@ class HashThread {
     const ask = async (request: HashRequest): Promise<HashAnswer> => {
       if (this.#worker !== worker) throw new Error("the hash thread ended");
       return await new Promise((resolve, reject) => {
-        this.#waiting.push({ resolve, reject });
+        // An idle thread keeps nobody from ending; one at work does.
+        if (this.#waiting.push({ resolve, reject }) === 1) worker.ref();
         worker.postMessage(request);
       });
     };
@@ -178,6 +179,7 @@ class HashThread {
 
   #settle(answer: HashAnswer): void {
     const waiting = this.#waiting.shift();
+    if (this.#waiting.length === 0) this.#worker?.unref();
     if (answer !== null && "error" in answer) waiting?.reject(new Error(answer.error));
     else waiting?.resolve(answer);
   }

@@ -6,6 +6,9 @@ export interface DriverCall {
   readonly path: string;
 }
 
+/** What a driver may be able to do besides. */
+export type Abilities = Partial<Pick<StorageDriver, "localFile" | "redirectUrl" | "listUnfinished">>;
+
 /** A driver around another that tells of every call before it is made; what the listener throws or waits for, the caller sees. */
 export class FaultyDriver implements StorageDriver {
   readonly name: string;
@@ -14,9 +17,10 @@ export class FaultyDriver implements StorageDriver {
   before: (call: DriverCall) => void | Promise<void> = () => undefined;
   readonly #inner: StorageDriver;
 
-  constructor(inner: StorageDriver) {
+  constructor(inner: StorageDriver, abilities: Abilities = {}) {
     this.#inner = inner;
     this.name = inner.name;
+    Object.assign(this, abilities);
   }
 
   async getContent(path: string, maxBytes?: number): Promise<Uint8Array> {

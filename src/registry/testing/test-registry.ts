@@ -9,7 +9,7 @@ import { type LocalRegistry, type LocalRegistryOptions, openLocalRegistry } from
 import type { ManifestValidation } from "../manifest-rules.ts";
 import type { BlobContent } from "../registry.ts";
 import { bodyOf } from "./bodies.ts";
-import { FaultyDriver } from "./faulty-driver.ts";
+import { type Abilities, FaultyDriver } from "./faulty-driver.ts";
 import { TestClock } from "./test-clock.ts";
 
 /** The repository that most tests use. */
@@ -35,9 +35,9 @@ export interface TestRegistry extends AsyncDisposable {
   another(): LocalRegistry;
 }
 
-/** Opens a registry for a test. */
-export function openTestRegistry(options: Partial<LocalRegistryOptions> = {}): TestRegistry {
-  const driver = new FaultyDriver(options.driver ?? openInMemoryDriver());
+/** Opens a registry for a test. @param abilities What its store can do besides. */
+export function openTestRegistry(options: Partial<LocalRegistryOptions> = {}, abilities: Abilities = {}): TestRegistry {
+  const driver = new FaultyDriver(options.driver ?? openInMemoryDriver(), abilities);
   const clock = new TestClock();
   const lines: LogLine[] = [];
   const opened: LocalRegistry[] = [];
