@@ -6,7 +6,7 @@ import { blobData, blobFolder, layerLink, uploadData, uploadFolder, uploadsFolde
 import type { UploadInfo } from "./registry.ts";
 import { bodyOf, brokenBody, patternBytes, SlowBody } from "./testing/bodies.ts";
 import { settled } from "./testing/test-clock.ts";
-import { codeOf, failureOf, filesOf, NAME, openTestRegistry, pushBlob, readBlob, type TestRegistry } from "./testing/test-registry.ts";
+import { codeOf, failureOf, filesOf, NAME, openTestRegistry, pushBlob, readBlob, thrownBy, type TestRegistry } from "./testing/test-registry.ts";
 
 const OTHER = parseName("other");
 const MIB = 1024 * 1024;
@@ -80,7 +80,7 @@ describe("an upload", () => {
     const { id } = await begin(t);
     const gone = new Error("gone");
     for (const [from, to] of [[0, 10], [10, MIB + 77], [MIB + 77, 3 * MIB]] as const) {
-      await expect(t.registry.uploads.append(NAME, id, brokenBody(LARGE.subarray(from, to), gone), { offset: from })).rejects.toBe(gone);
+      expect(await thrownBy(t.registry.uploads.append(NAME, id, brokenBody(LARGE.subarray(from, to), gone), { offset: from }))).toBe(gone);
       expect((await t.registry.uploads.status(NAME, id)).sizeBytes).toBe(to);
     }
     await t.registry.uploads.finish(NAME, id, bodyOf(LARGE.subarray(3 * MIB)), { offset: 3 * MIB, digest: digestOf(LARGE) });
@@ -90,7 +90,7 @@ describe("an upload", () => {
   test("keeps what arrived when the client goes away with the last request", async () => {
     await using t = openTestRegistry();
     const { id } = await begin(t);
-    await expect(t.registry.uploads.finish(NAME, id, brokenBody("hel"), { digest: digestOf("hello") })).rejects.toThrow("went away");
+    expect(String(await thrownBy(t.registry.uploads.finish(NAME, id, brokenBody("hel"), { digest: digestOf("hello") })))).toContain("went away");
     expect((await t.registry.uploads.status(NAME, id)).sizeBytes).toBe(3);
     await t.registry.uploads.finish(NAME, id, bodyOf("lo"), { offset: 3, digest: digestOf("hello") });
   });
@@ -355,7 +355,7 @@ describe("a store that fails", () => {
     t.driver.before = ({ method }) => {
       if (method === "move") throw new Error("pulled the plug");
     };
-    await expect(t.registry.uploads.finish(NAME, id, undefined, { digest })).rejects.toThrow("pulled the plug");
+    expect(String(await thrownBy(t.registry.uploads.finish(NAME, id, undefined, { digest })))).toContain("pulled the plug");
     t.driver.before = () => undefined;
     expect(await codeOf(t.registry.blobs.stat(NAME, digest))).toBe("BLOB_UNKNOWN");
     await t.registry.uploads.finish(NAME, id, undefined, { digest });
@@ -368,7 +368,7 @@ describe("a store that fails", () => {
     t.driver.before = ({ path }) => {
       if (path === layerLink(NAME, digest)) throw new Error("pulled the plug");
     };
-    await expect(t.registry.uploads.put(NAME, bodyOf("hello"), digest)).rejects.toThrow("pulled the plug");
+    expect(String(await thrownBy(t.registry.uploads.put(NAME, bodyOf("hello"), digest)))).toContain("pulled the plug");
     t.driver.before = () => undefined;
     expect(await codeOf(t.registry.blobs.stat(NAME, digest))).toBe("BLOB_UNKNOWN");
     await pushBlob(t.registry, "hello");
@@ -406,9 +406,7 @@ describe("a blob pushed in one go", () => {
   ])("with another digest leaves nothing: %s", async (_what, bytes) => {
     await using t = openTestRegistry();
     expect(await codeOf(t.registry.uploads.put(NAME, bodyOf(bytes), digestOf("other")))).toBe("DIGEST_INVALID");
-    // Not by `rejects`: Bun waits for it in a loop of its own, in which no message of the hash thread arrives.
-    const failure: unknown = await t.registry.uploads.put(NAME, brokenBody(bytes), digestOf(bytes)).catch((error: unknown) => error);
-    expect(String(failure)).toContain("went away");
+    expect(String(await thrownBy(t.registry.uploads.put(NAME, brokenBody(bytes), digestOf(bytes))))).toContain("went away");
     expect(await filesOf(t.driver)).toEqual([]);
   });
 

@@ -6,7 +6,7 @@ import { StorageFullError } from "../storage/errors.ts";
 import type { ContentGate } from "./content-gate.ts";
 import { blobData, blobFolder, layerLink, revisionLink, tagCurrentLink, tagFolder, tagIndexLink } from "./layout.ts";
 import type { LocalRegistry } from "./local-registry.ts";
-import { codeOf, failureOf, filesOf, imageManifest, NAME, openTestRegistry, pushBlob, pushImage, pushManifest, STRICT } from "./testing/test-registry.ts";
+import { codeOf, failureOf, filesOf, imageManifest, NAME, openTestRegistry, pushBlob, pushImage, pushManifest, STRICT, thrownBy } from "./testing/test-registry.ts";
 
 const LATEST = parseTag("latest");
 
@@ -294,7 +294,7 @@ describe("deleting a manifest", () => {
     t.driver.before = ({ method, path }) => {
       if (method === "delete" && path === tagFolder(NAME, parseTag("two"))) throw new Error("input/output error");
     };
-    await expect(t.registry.manifests.delete(NAME, digest)).rejects.toThrow("input/output error");
+    expect(String(await thrownBy(t.registry.manifests.delete(NAME, digest)))).toContain("input/output error");
     t.driver.before = () => undefined;
     expect(await t.registry.manifests.delete(NAME, digest)).toEqual([parseTag("two")]);
     expect((await t.registry.tags.list(NAME, {}).catch(() => ({ items: [] }))).items).toEqual([]);

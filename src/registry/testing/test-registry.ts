@@ -131,15 +131,24 @@ export async function readBlob(registry: LocalRegistry, digest: Digest, name: Re
   return await readContent(await registry.blobs.open(name, digest, { method: "GET" }));
 }
 
-/** The error that a call ends with; fails when it does not, or with something that is no RegistryError. */
-export async function failureOf(call: Promise<unknown>): Promise<RegistryError> {
+/**
+ * What a call throws; fails when it does not. In place of `expect(…).rejects`, which Bun waits for in a loop of its own, where no
+ * message of a worker arrives.
+ */
+export async function thrownBy(call: Promise<unknown>): Promise<unknown> {
   try {
     await call;
   } catch (error) {
-    if (error instanceof RegistryError) return error;
-    throw error;
+    return error;
   }
   throw new Error("the call did not fail");
+}
+
+/** The error that a call ends with; fails when it does not, or with something that is no RegistryError. */
+export async function failureOf(call: Promise<unknown>): Promise<RegistryError> {
+  const error = await thrownBy(call);
+  if (error instanceof RegistryError) return error;
+  throw error;
 }
 
 /** The code of the error that a call ends with. */
