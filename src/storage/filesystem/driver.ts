@@ -3,7 +3,6 @@ import { open, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { promisify } from "node:util";
 import { type Clock, SYSTEM_CLOCK } from "../../lib/clock.ts";
-import { waitForAll } from "../../lib/concurrently.ts";
 import { checkRange } from "../byte-range.ts";
 import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type StorageDriver } from "../driver.ts";
 import { PathNotFoundError } from "../errors.ts";
@@ -14,7 +13,7 @@ import { CreatedFile, replaceFile } from "./created-file.ts";
 import { DirectoryCache } from "./directory-cache.ts";
 import { FILESYSTEM, isErrno, readFailure, writeFailure } from "./errno.ts";
 import { streamFile } from "./file-stream.ts";
-import { Folders } from "./folders.ts";
+import { Folders, isJournalOrdered } from "./folders.ts";
 import { OpenFile } from "./open-file.ts";
 import { Pace } from "./pace.ts";
 import { removeTree, renameFile } from "./rename-remove.ts";
@@ -58,7 +57,7 @@ class FilesystemDriver implements StorageDriver {
   /** Without a slash at the end: paths begin with one. */
   readonly #root: string;
   readonly #slots: Slots;
-  readonly #folders = new Folders();
+  readonly #folders: Folders;
   readonly #directories = new DirectoryCache();
   readonly #readPace: Pace;
   readonly #writePace = new Pace();
@@ -68,6 +67,7 @@ class FilesystemDriver implements StorageDriver {
   constructor(settings: FilesystemSettings, tools: FilesystemTools) {
     const root = resolve(settings.rootdirectory);
     this.#root = root.endsWith("/") ? root.slice(0, -1) : root;
+    this.#folders = new Folders(isJournalOrdered(root));
     this.#slots = new Slots(Math.max(MIN_THREADS, settings.maxthreads ?? DEFAULT_THREADS));
     this.#readPace = tools.pace ?? new Pace();
     this.#locks = new WriterLocks(tools.clock ?? SYSTEM_CLOCK);
@@ -149,7 +149,7 @@ class FilesystemDriver implements StorageDriver {
     const to = this.localFile(destination);
     await this.#write(destination, async () => {
       await this.#folders.within(dirname(to), () => renameFile({ path: source, file: from }, { path: destination, file: to }));
-      await waitForAll(this.#folders.sync(dirname(to)), this.#folders.syncNames(dirname(from)));
+      await this.#folders.syncMove(dirname(from), dirname(to));
     });
   }
 

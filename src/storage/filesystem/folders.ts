@@ -1,4 +1,4 @@
-import { closeSync, fsync, mkdirSync, openSync } from "node:fs";
+import { closeSync, fsync, mkdirSync, openSync, statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { waitForAll } from "../../lib/concurrently.ts";
@@ -17,10 +17,16 @@ interface Sync {
 
 /** Makes folders, and makes it certain that what they list outlives a power loss. */
 export class Folders {
+  readonly #isOrdered: boolean;
   /** Folders in which new ones were made that a power loss may still undo; the number tells one making from the next. */
   readonly #unsynced = new Map<string, number>();
   readonly #syncs = new Map<string, Sync>();
   #makings = 0;
+
+  /** @param isOrdered Whether syncing one name makes every earlier change of names durable, see {@link isJournalOrdered}. */
+  constructor(isOrdered = false) {
+    this.#isOrdered = isOrdered;
+  }
 
   /** Runs an action that needs a folder; makes the folder with its parents when it is missing. */
   async within<T>(folder: string, action: () => T | Promise<T>): Promise<T> {
@@ -39,6 +45,12 @@ export class Folders {
     const folders = [folder];
     if (this.#unsynced.size > 0) folders.push(...ancestorsOf(folder).filter((ancestor) => this.#unsynced.has(ancestor)));
     await waitForAll(...folders.map((each) => this.syncNames(each)));
+  }
+
+  /** Makes a name durable that went from one folder to another, and its absence where it was. */
+  async syncMove(from: string, to: string): Promise<void> {
+    if (this.#isOrdered) await this.syncNames(to);
+    else await waitForAll(this.sync(to), this.syncNames(from));
   }
 
   /** Makes the names in a folder durable, as they are now. Calls for one folder share what they wait for. */
@@ -62,7 +74,7 @@ export class Folders {
       // A clean-up removed a parent meanwhile: the caller tries again.
       if (!isErrno(error, "ENOENT")) throw error;
     } finally {
-      if (firstMade !== undefined) this.#markUnsynced(folder, firstMade);
+      if (firstMade !== undefined && !this.#isOrdered) this.#markUnsynced(folder, firstMade);
     }
   }
 
@@ -86,6 +98,25 @@ export class Folders {
     const sync: Sync = { done, next: undefined };
     this.#syncs.set(folder, sync);
     return done;
+  }
+}
+
+/** By their magic numbers, from `statfs`. */
+const ORDERED_FILE_SYSTEMS = new Set([0xef53, 0x58465342]);
+
+/**
+ * Whether a folder is on a file system whose changes of names go through one journal in their order (ext4, XFS): a folder that is synced
+ * then takes with it every folder that was made before. Elsewhere (Btrfs, ZFS, network file systems) each is synced by itself.
+ */
+export function isJournalOrdered(folder: string): boolean {
+  if (process.platform !== "linux") return false;
+  for (let existing = folder; ; existing = dirname(existing)) {
+    try {
+      return ORDERED_FILE_SYSTEMS.has(statfsSync(existing).type);
+    } catch (error) {
+      // The root is made by the first write; it will be where its parent is.
+      if (!isErrno(error, "ENOENT") || existing === dirname(existing)) return false;
+    }
   }
 }
 
