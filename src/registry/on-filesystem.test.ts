@@ -1,0 +1,139 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { digestOf } from "../oci/digest.ts";
+import { parseTag } from "../oci/name.ts";
+import type { StorageDriver } from "../storage/driver.ts";
+import { openFilesystemDriver } from "../storage/filesystem/driver.ts";
+import { SILENT_LOGGER } from "../telemetry/log.ts";
+import { blobData, layerLink, revisionLink, tagCurrentLink, uploadData, uploadsFolder, uploadStartedAt } from "./layout.ts";
+import { type LocalRegistry, openLocalRegistry } from "./local-registry.ts";
+import { bodyOf, brokenBody, patternBytes, SlowBody } from "./testing/bodies.ts";
+import { settled, TestClock } from "./testing/test-clock.ts";
+import { codeOf, NAME, pushBlob, pushImage, readBlob, STRICT, thrownBy } from "./testing/test-registry.ts";
+
+/* What only files in a folder can show: bytes between two sittings, other processes, the tree as distribution has it. */
+
+const MIB = 1024 * 1024;
+const LARGE = patternBytes(3 * MIB + 12_345);
+
+let root: string;
+let driver: StorageDriver;
+let opened: LocalRegistry[];
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "registry-core-"));
+  driver = openFilesystemDriver({ rootdirectory: root });
+  opened = [];
+});
+
+afterEach(async () => {
+  for (const registry of opened) await registry[Symbol.asyncDispose]();
+  await driver[Symbol.asyncDispose]();
+  rmSync(root, { recursive: true, force: true });
+});
+
+function open(): LocalRegistry {
+  const registry = openLocalRegistry({ driver, log: SILENT_LOGGER, clock: new TestClock(), deleteEnabled: true, redirectEnabled: true, validation: STRICT, tagConcurrency: 4, hashThreads: 1 });
+  opened.push(registry);
+  return registry;
+}
+
+function files(): string[] {
+  return readdirSync(root, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(root.length))
+    .sort();
+}
+
+describe("a registry in a folder", () => {
+  test("holds the files of distribution and no others", async () => {
+    const registry = open();
+    const digest = await pushImage(registry, "a", { tags: ["latest"] });
+    const blobs = [digestOf('{"seed":"a"}'), digestOf("layer of a")];
+    const index = `${tagCurrentLink(NAME, parseTag("latest")).replace("/current/link", "")}/index/sha256/${digest.slice(7)}/link`;
+    expect(files()).toEqual([...[...blobs, digest].map(blobData), ...blobs.map((blob) => layerLink(NAME, blob)), revisionLink(NAME, digest), tagCurrentLink(NAME, parseTag("latest")), index].sort());
+    expect(readFileSync(join(root, tagCurrentLink(NAME, parseTag("latest"))), "utf8")).toBe(digest);
+  });
+
+  test("takes large uploads in pieces, sends them as files, and leaves no folder of theirs", async () => {
+    const registry = open();
+    const digest = digestOf(LARGE);
+    const { id } = await registry.uploads.start(NAME);
+    expect(readFileSync(join(root, uploadStartedAt(NAME, id)), "utf8")).toBe("2026-01-02T03:04:05Z");
+    await registry.uploads.append(NAME, id, bodyOf(LARGE.subarray(0, 2 * MIB)), { offset: 0 });
+    expect(statSync(join(root, uploadData(NAME, id))).size).toBe(2 * MIB);
+    await registry.uploads.finish(NAME, id, bodyOf(LARGE.subarray(2 * MIB)), { offset: 2 * MIB, digest });
+    expect(await registry.blobs.open(NAME, digest, { method: "GET" })).toEqual({ digest, sizeBytes: LARGE.length, kind: "file", file: join(root, blobData(digest)) });
+    expect(Buffer.compare(await readBlob(registry, digest), LARGE)).toBe(0);
+    expect(readdirSync(join(root, uploadsFolder(NAME)))).toEqual([]);
+  });
+
+  test("keeps the bytes of a client that went away, on the disk", async () => {
+    const registry = open();
+    const { id } = await registry.uploads.start(NAME);
+    expect(String(await thrownBy(registry.uploads.append(NAME, id, brokenBody(LARGE.subarray(0, MIB + 1)), {})))).toContain("went away");
+    expect(statSync(join(root, uploadData(NAME, id))).size).toBe(MIB + 1);
+    const restarted = open();
+    expect((await restarted.uploads.status(NAME, id)).sizeBytes).toBe(MIB + 1);
+    await restarted.uploads.finish(NAME, id, bodyOf(LARGE.subarray(MIB + 1)), { offset: MIB + 1, digest: digestOf(LARGE) });
+    expect(Buffer.compare(await readBlob(restarted, digestOf(LARGE)), LARGE)).toBe(0);
+  });
+
+  test("does not believe its running hash when another process has changed the bytes", async () => {
+    const registry = open();
+    for (const [content, code] of [["HELLO", "DIGEST_INVALID"], ["hello", "none"]] as const) {
+      const { id } = await registry.uploads.start(NAME);
+      await registry.uploads.append(NAME, id, bodyOf("hello"), {});
+      const data = join(root, uploadData(NAME, id));
+      writeFileSync(data, content);
+      utimesSync(data, 1, 1);
+      const finished = registry.uploads.finish(NAME, id, undefined, { digest: digestOf("hello") }).then(() => "none" as const);
+      expect(await (code === "none" ? finished : codeOf(finished))).toBe(code);
+    }
+    expect(Buffer.from(await readBlob(registry, digestOf("hello"))).toString()).toBe("hello");
+  });
+
+  test("lets two instances write to an upload one after the other, never at once", async () => {
+    const [first, second] = [open(), open()];
+    const { id } = await first.uploads.start(NAME);
+    const body = new SlowBody();
+    const writing = first.uploads.append(NAME, id, body, {});
+    await settled();
+    expect(await codeOf(second.uploads.append(NAME, id, bodyOf("x"), {}))).toBe("RANGE_INVALID");
+    expect((await second.uploads.status(NAME, id)).sizeBytes).toBe(0);
+    body.send("hello");
+    body.end();
+    await writing;
+    expect((await second.uploads.append(NAME, id, bodyOf(" world"), { offset: 5 })).sizeBytes).toBe(11);
+    await first.uploads.finish(NAME, id, undefined, { offset: 11, digest: digestOf("hello world") });
+    expect(Buffer.from(await readBlob(second, digestOf("hello world"))).toString()).toBe("hello world");
+  });
+
+  test("stores nothing, and something, and sends it", async () => {
+    const registry = open();
+    const { id } = await registry.uploads.start(NAME);
+    await registry.uploads.finish(NAME, id, undefined, { digest: digestOf("") });
+    expect(await registry.blobs.stat(NAME, digestOf(""))).toEqual({ digest: digestOf(""), sizeBytes: 0 });
+    await pushBlob(registry, "hello");
+    await pushBlob(registry, LARGE);
+    expect(await codeOf(registry.uploads.put(NAME, bodyOf(LARGE.subarray(1)), digestOf("x")))).toBe("DIGEST_INVALID");
+    expect(files().filter((path) => path.includes("tmp"))).toEqual([]);
+    expect((await readBlob(registry, digestOf("hello"))).length).toBe(5);
+  });
+
+  test("is not put off by what distribution and crashes leave behind", async () => {
+    const registry = open();
+    const digest = await pushImage(registry, "a", { tags: ["latest"] });
+    writeFileSync(join(root, `${tagCurrentLink(NAME, parseTag("latest"))}.0d1e2f3a.tmp`), "half");
+    writeFileSync(join(root, `${blobData(digest)}.0d1e2f3a.tmp`), "half");
+    expect((await registry.manifests.get(NAME, { tag: parseTag("latest") })).digest).toBe(digest);
+    expect((await registry.tags.list(NAME, {})).items).toEqual(["latest"]);
+    expect((await registry.catalog.list({})).items).toEqual([NAME]);
+    expect(await registry.purgeUploads({ olderThan: new Date(), dryRun: false })).toEqual({ deleted: 0, errors: 0 });
+    await registry.manifests.delete(NAME, digest);
+    expect(await codeOf(registry.manifests.get(NAME, { digest }))).toBe("MANIFEST_UNKNOWN");
+    expect((await registry.tags.list(NAME, {})).items).toEqual([]);
+  });
+});
