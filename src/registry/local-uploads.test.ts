@@ -312,7 +312,10 @@ describe("two requests for one upload", () => {
     const body = new SlowBody();
     const first = t.registry.uploads.append(NAME, id, body, {});
     await settled();
-    expect(await codeOf(t.another().uploads.append(NAME, id, bodyOf("x"), {}))).toBe("RANGE_INVALID");
+    const other = t.another();
+    expect(await codeOf(other.uploads.append(NAME, id, bodyOf("x"), {}))).toBe("RANGE_INVALID");
+    expect(await codeOf(other.uploads.cancel(NAME, id))).toBe("RANGE_INVALID");
+    expect(await codeOf(other.uploads.status(NAME, id))).toBe("UNAVAILABLE");
     body.send("hello");
     body.end();
     expect((await first).sizeBytes).toBe(5);

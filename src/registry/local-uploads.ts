@@ -16,7 +16,7 @@ import { withStorageErrors } from "./storage-errors.ts";
 import { type BodyHead, headBytes, readHead, UploadBody } from "./upload-body.ts";
 import { UploadFolders, type UploadKey } from "./upload-folder.ts";
 import { UploadHasher } from "./upload-hash.ts";
-import { UploadHolds } from "./upload-hold.ts";
+import { uploadBusy, UploadHolds } from "./upload-hold.ts";
 import { landBody, SharedBuffers } from "./upload-landing.ts";
 import { type SessionParts, UploadSession } from "./upload-session.ts";
 
@@ -117,8 +117,12 @@ export class LocalUploads implements Uploads, AsyncDisposable {
     const key = { name, id };
     await this.#session.folders.startedAt(key);
     using _hold = await this.#holds.take(holdKey(key), { evict: true });
+    try {
+      await this.#session.folders.discard(key);
+    } catch (error) {
+      throw error instanceof WriterBusyError ? uploadBusy(undefined, error) : error;
+    }
     this.#session.kept.drop(id);
-    await this.#session.folders.discard(key);
   }
 
   async put(name: RepositoryName, source: ByteSource, digest: Digest): Promise<BlobInfo> {

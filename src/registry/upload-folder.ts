@@ -100,7 +100,7 @@ export class UploadFolders {
     }
   }
 
-  /** Removes an upload whose bytes may still be in a writer's hands in the store. */
+  /** Removes an upload whose bytes may still be in a writer's hands in the store. @throws WriterBusyError where another process writes them */
   async discard(key: UploadKey): Promise<void> {
     if (!this.#unfinishedIsFile) {
       await using writer = await this.#driver.writer(uploadData(key.name, key.id), { append: true });
