@@ -68,8 +68,9 @@ export class WatchedFile<T> {
     try {
       // Taken before the reading: a change in between is seen at the next look.
       const identity = await identify(this.#options);
-      if (identity === this.#identity && this.#complaint === undefined) return;
-      if (identity !== this.#identity || this.#complaint?.startsWith(identity) !== true) await this.#replace(identity);
+      const isUnchanged = identity === this.#identity && this.#complaint === undefined;
+      const isKnownToBeBroken = this.#complaint?.startsWith(`${identity} `) === true;
+      if (!isUnchanged && !isKnownToBeBroken) await this.#replace(identity);
     } catch (error) {
       this.#complain("", error);
     } finally {

@@ -1,5 +1,7 @@
+import { randomBytes } from "node:crypto";
 import type { Clock } from "../../lib/clock.ts";
 import { LruMap } from "../../lib/lru.ts";
+import type { Logger } from "../../telemetry/log.ts";
 import { parseBasic, parseBearer } from "../basic.ts";
 import { basicChallenge, bearerChallenge, scopeOf } from "../challenge.ts";
 import { type Access, type AccessController, AccessRefusedError, type ClientCertificate, type Credentials, type Grant, type TokenEndpoint } from "../controller.ts";
@@ -28,14 +30,15 @@ const KNOWN_MS = 60_000;
 export async function openHtpasswdController(options: HtpasswdOptions, certificate: AuthOptions["certificate"], parts: AuthParts): Promise<AccessController> {
   const { clock, log } = parts;
   await provisionPasswords(options.path, log);
-  const passwords = await WatchedFile.open({ key: "auth.htpasswd.path", path: options.path, clock, log, parse: (text) => parseAndTell(text, options.path, parts) });
+  const dummyKey = randomBytes(32);
+  const passwords = await WatchedFile.open({ key: "auth.htpasswd.path", path: options.path, clock, log, parse: (text) => parseAndTell(text, { dummyKey, file: options.path, log }) });
   const groupsPath = options.groupsfile;
   const groups = groupsPath === undefined ? undefined : await WatchedFile.open({ key: "auth.htpasswd.groupsfile", path: groupsPath, clock, log, parse: parseGroups });
   return new HtpasswdController({ options, certificate, passwords, groups, parts });
 }
 
-function parseAndTell(text: string, file: string, { log }: AuthParts): Passwords {
-  const passwords = parsePasswords(text);
+function parseAndTell(text: string, { dummyKey, file, log }: { readonly dummyKey: Uint8Array; readonly file: string; readonly log: Logger }): Passwords {
+  const passwords = parsePasswords(text, dummyKey);
   for (const { line, user } of passwords.refused) log.warn("password file: an entry lets nobody in, expected a bcrypt hash", { file, line, user });
   return passwords;
 }
