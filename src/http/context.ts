@@ -68,6 +68,7 @@ export class RequestContext {
   /** Reference, digest or upload id. */
   argument = "";
   grant: Grant = { user: undefined };
+  #clientAddress: string | undefined;
   #query: URLSearchParams | undefined;
   #urls: UrlBuilder | undefined;
 
@@ -99,7 +100,8 @@ export class RequestContext {
   }
 
   get clientAddress(): string {
-    return clientAddress(this.request, this.peer.address);
+    this.#clientAddress ??= clientAddress(this.request, this.peer.address);
+    return this.#clientAddress;
   }
 
   /** What an access controller looks at. */

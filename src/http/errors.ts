@@ -12,19 +12,22 @@ export function errorReply(error: unknown, context: RequestContext): Reply {
   return entriesReply(500, [{ code: "UNKNOWN", message: "unknown error" }], context);
 }
 
-/** The fields that log lines of one request carry. */
-export function requestFields(context: RequestContext): LogFields {
+/** The fields that log lines of one request carry. @param outcome Those of its answer, `http.response.…`, by key. */
+export function requestFields(context: RequestContext, outcome?: LogFields): LogFields {
+  // In the order of the log's keys: it need not sort them.
+  const { request, repository, argument } = context;
   const fields: Record<string, unknown> = {
+    "auth.user.name": context.grant.user,
+    "http.request.host": request.headers.get("host") ?? "",
     "http.request.id": context.id,
-    "http.request.method": context.request.method,
-    "http.request.host": context.request.headers.get("host") ?? "",
-    "http.request.uri": context.path,
+    "http.request.method": request.method,
     "http.request.remoteaddr": context.clientAddress,
-    "http.request.useragent": context.request.headers.get("user-agent") ?? "",
+    "http.request.uri": context.path,
+    "http.request.useragent": request.headers.get("user-agent") ?? "",
+    ...outcome,
+    "vars.name": repository === "" ? undefined : repository,
+    "vars.reference": argument === "" ? undefined : argument,
   };
-  if (context.repository !== "") fields["vars.name"] = context.repository;
-  if (context.argument !== "") fields["vars.reference"] = context.argument;
-  if (context.grant.user !== undefined) fields["auth.user.name"] = context.grant.user;
   return fields;
 }
 

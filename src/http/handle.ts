@@ -115,12 +115,8 @@ function finish(context: RequestContext, reply: Reply, label: Match["resource"] 
     parts.metrics?.end(label, request.method, { status: reply.status, durationSeconds: durationMs / 1000, requestBytes: Number(request.headers.get("content-length") ?? 0), responseBytes: reply.sizeBytes });
   }
   if (parts.log.isEnabled("info") && label !== undefined) {
-    parts.log.info(reply.status >= 400 ? "response completed with error" : "response completed", {
-      ...requestFields(context),
-      "http.response.status": reply.status,
-      "http.response.written": reply.sizeBytes,
-      "http.response.duration": `${durationMs.toFixed(3)}ms`,
-    });
+    const outcome = { "http.response.duration": `${durationMs.toFixed(3)}ms`, "http.response.status": reply.status, "http.response.written": reply.sizeBytes };
+    parts.log.info(reply.status >= 400 ? "response completed with error" : "response completed", requestFields(context, outcome));
   }
   parts.accessLog?.write({
     clientAddress: context.peer.address,

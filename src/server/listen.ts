@@ -97,8 +97,8 @@ function serve(options: ListenOptions, place: Place): Bun.Server<undefined> {
     ...(options.tls === undefined ? {} : { tls: tlsOptions(options.tls) }),
     error: options.failed,
     fetch(request: Request, server: Bun.Server<undefined>): Promise<Response> {
-      // Bun's idle timeout ends steady but slow transfers; bodies have a watch of their own, and layers take as long as they take.
-      if (request.body !== null || request.method === "GET") server.timeout(request, 0);
+      // Bun's idle timeout ends steady but slow transfers both ways; bodies have a watch of their own, and layers take as long as they take.
+      if (request.body !== null || request.url.includes("/blobs/")) server.timeout(request, 0);
       return options.handle(request, { address: peerAddress(server.requestIP(request)), scheme });
     },
   };

@@ -25,9 +25,8 @@ const TEXT: LineFormat = {
   renderConstant: (fields) => renderEach(fields, (key, value) => `${key}=${textValue(value)}`),
   line(level, message, { constant, own }) {
     // The order of logrus: its own three, and then everything else by key.
-    let line = `time="${timestamp()}" level=${LEVEL_NAMES[level]} msg=${quote(message)}`;
-    for (const [, rendered] of merged(constant, own, (key, value) => `${key}=${textValue(value)}`)) line += ` ${rendered}`;
-    return `${line}\n`;
+    const line = `time="${timestamp()}" level=${LEVEL_NAMES[level]} msg=${quote(message)}`;
+    return own === undefined ? `${line}${joined(constant)}\n` : `${line}${joinedText(constant, own)}\n`;
   },
 };
 
@@ -44,6 +43,36 @@ const JSON_LINES: LineFormat = {
     return `{${members.map(([, rendered]) => rendered).join(",")}}\n`;
   },
 };
+
+function joined(fields: ConstantFields): string {
+  let text = "";
+  for (const [, rendered] of fields) text += ` ${rendered}`;
+  return text;
+}
+
+// Ten thousand lines a second come by here: two sorted lists are merged, and nothing is made that is not part of the line.
+function joinedText(constant: ConstantFields, own: Readonly<Record<string, unknown>>): string {
+  const keys = sortedKeys(own);
+  let text = "";
+  let next = 0;
+  for (const key of keys) {
+    const value = own[key];
+    if (value === undefined) continue;
+    for (let field = constant[next]; field !== undefined && field[0] <= key; field = constant[++next]) {
+      // A line's own field takes the place of the logger's.
+      if (field[0] !== key) text += ` ${field[1]}`;
+    }
+    text += ` ${key}=${textValue(value)}`;
+  }
+  for (let field = constant[next]; field !== undefined; field = constant[++next]) text += ` ${field[1]}`;
+  return text;
+}
+
+function sortedKeys(own: Readonly<Record<string, unknown>>): readonly string[] {
+  const keys = Object.keys(own);
+  for (let i = 1; i < keys.length; i++) if ((keys[i - 1] ?? "") > (keys[i] ?? "")) return keys.sort();
+  return keys;
+}
 
 function renderEach(fields: Readonly<Record<string, unknown>>, render: (key: string, value: unknown) => string): ConstantFields {
   const rendered: [string, string][] = [];
