@@ -72,8 +72,8 @@ export function clientAddress(request: Request, peerAddress: string): string {
   return real !== undefined && isIP(real) !== 0 ? real : peerAddress;
 }
 
-// A path in `http.host` is resolved like a base URL: `https://h/a/b` stands for `https://h/a/`.
-function configuredBase(host: URL): string {
+/** What comes before `/v2/` by `http.host`. A path in it is resolved like a base URL: `https://h/a/b` stands for `https://h/a/`. */
+export function configuredBase(host: URL): string {
   return new URL(".", host).href.replace(/\/$/, "");
 }
 

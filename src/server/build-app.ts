@@ -8,6 +8,7 @@ import { openAccessLog } from "../http/access-log.ts";
 import type { AppOptions, AppParts } from "../http/context.ts";
 import { UploadSlots } from "../http/upload-slots.ts";
 import { UploadTokens } from "../http/upload-token.ts";
+import { configuredBase } from "../http/urls.ts";
 import { SYSTEM_CLOCK } from "../lib/clock.ts";
 import type { EventSink } from "../notifications/event.ts";
 import { type Notifications, openNotifications } from "../notifications/notifications.ts";
@@ -66,7 +67,7 @@ export async function buildApp(request: BuildRequest): Promise<App> {
   const accessSink = new LineWriter(1);
   const parts: AppParts = {
     registry,
-    access: await openAccessController(config.auth, { log, clock: SYSTEM_CLOCK, secret: config.http.secret }),
+    access: await openAccessController(config.auth, { log, clock: SYSTEM_CLOCK, secret: config.http.secret, baseUrl: ({ scheme, host }) => publicBase(config, `${scheme}://${host}`) }),
     events: eventSink(config, notifications, pullTimes),
     log,
     accessLog: config.log.accesslog.disabled ? undefined : openAccessLog(config.log.accesslog.formatter, accessSink),
@@ -124,6 +125,12 @@ function appOptions(config: Config): AppOptions {
     maxManifestBytes: http.limits.manifestbytes,
     stallTimeoutMs: http.limits.stalltimeout,
   };
+}
+
+/** Everything before `/v2/` of the URLs that clients are given. */
+function publicBase(config: Config, origin: string): string {
+  const host = publicHost(config.http.host);
+  return host === undefined ? `${origin}${config.http.prefix.replace(/\/+$/, "")}` : configuredBase(host);
 }
 
 // Like distribution: what has no scheme and host is not used.

@@ -6,6 +6,7 @@ import type { ProxyRegistry } from "../proxy/proxy-registry.ts";
 import { clearPresence, PRESENCE_INTERVAL_MS, writePresence } from "../registry/gc/state.ts";
 import { LineWriter } from "../telemetry/line-writer.ts";
 import { openLogger, type RootLogger } from "../telemetry/logger.ts";
+import { type Acme, isAcmeOn, openAcme } from "./acme.ts";
 import { ApiListener } from "./api-listener.ts";
 import { type App, buildApp } from "./build-app.ts";
 import { startDebugListener } from "./debug-listener.ts";
@@ -15,6 +16,7 @@ import type { Listener } from "./listen.ts";
 import { loggerOptions } from "./log-options.ts";
 import { Maintenance } from "./maintenance.ts";
 import { notifyServiceManager } from "./service-manager.ts";
+import { isTlsOn } from "./tls.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -51,13 +53,14 @@ export async function startServer(loaded: LoadedConfig, env: Environment): Promi
   let ready = false;
   const isReady = (): boolean => ready;
   const debug = await openDebug(loaded, app, { log, isReady });
-  const api = await ApiListener.start(config.http, { app: app.parts, log, isReady });
+  const acme = isAcmeOn(config.http.tls.letsencrypt) ? await openAcme(config.http.tls.letsencrypt, { log, clock: SYSTEM_CLOCK }) : undefined;
+  const api = await ApiListener.start(config.http, { app: app.parts, log, isReady, ...(acme === undefined ? {} : { acme }) });
   const jobs = startJobs(loaded, app, log);
   ready = true;
-  log.info(`listening on ${api.address}${config.http.tls.certificate === undefined ? "" : ", tls"}`);
+  log.info(`listening on ${api.address}${isTlsOn(config.http.tls) ? ", tls" : ""}`);
   log.flush();
   notifyServiceManager(env["NOTIFY_SOCKET"], "READY=1");
-  const server = new Server({ loaded, env, app, log, api, debug, jobs, setReady: (value) => void (ready = value) });
+  const server = new Server({ loaded, env, app, log, api, acme, debug, jobs, setReady: (value) => void (ready = value) });
   return { log, address: api.address, stop: async (reason) => await server.stop(reason), reload: async () => await server.reload() };
 }
 
@@ -67,6 +70,7 @@ interface ServerParts {
   readonly app: App;
   readonly log: RootLogger;
   readonly api: ApiListener;
+  readonly acme: Acme | undefined;
   readonly debug: Listener | undefined;
   readonly jobs: Jobs;
   readonly setReady: (ready: boolean) => void;
@@ -115,8 +119,9 @@ class Server {
   }
 
   async #close(): Promise<void> {
-    const { app, log } = this.#parts;
+    const { acme, app, log } = this.#parts;
     const closing: (() => Promise<unknown>)[] = [
+      async () => await acme?.[Symbol.asyncDispose](),
       async () => await app.pullTimes?.flush(),
       async () => await app.notifications.close(),
       async () => await app.proxy?.close(),
