@@ -35,7 +35,7 @@ export interface AccessController {
    */
   authorize(credentials: Credentials, required: readonly Access[]): Promise<Grant>;
 
-  /** Reads its files again. @returns What changed, for the log. */
+  /** Looks at its files now; what is broken keeps its last good content, and is logged. @returns What changed, for the log. */
   reload?(): Promise<readonly string[]>;
 
   /** Where clients fetch tokens from this registry itself; absent when they need none of it. */
@@ -44,13 +44,16 @@ export interface AccessController {
 
 /** Gives out tokens, as the Docker token protocol wants it. */
 export interface TokenEndpoint {
-  /** Path below the registry's prefix. */
+  /** Path below the registry's prefix; served before any authorization. */
   readonly path: string;
+  /** @throws AccessRefusedError when the login is refused or has to wait */
   issue(request: TokenRequest): Promise<TokenAnswer>;
 }
 
 /** A request for a token. */
 export interface TokenRequest {
+  /** Passwords are only looked for in the form of a POST: addresses end up in logs. */
+  readonly method: "GET" | "POST";
   readonly authorization: string | undefined;
   /** Those of the query, or of the form in the body. */
   readonly parameters: URLSearchParams;

@@ -3,6 +3,7 @@ import { createHmac } from "node:crypto";
 import { join } from "node:path";
 import { expectStatus } from "../support/http.ts";
 import { type RegistryProcess, startRegistry } from "../support/registry-process.ts";
+import { describeWith } from "../support/services.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 import { startTokenServer, type TokenServer } from "../support/token-server.ts";
 
@@ -11,7 +12,7 @@ let tokens: TokenServer;
 const cleanup = new AsyncDisposableStack();
 
 beforeAll(async () => {
-  tokens = cleanup.use(startTokenServer({ alice: { password: "secret", access: { "*": ["pull", "push", "delete"] } } }));
+  tokens = cleanup.use(await startTokenServer({ alice: { password: "secret", access: { "*": ["pull", "push", "delete"] } } }));
   const folder = cleanup.use(await tempFolder());
   const bundle = join(folder.path, "bundle.pem");
   await Bun.write(bundle, tokens.publicKey);
@@ -40,6 +41,31 @@ describe("challenges", () => {
   });
   test("of the catalog", async () => expect((await expectStatus(401, `${registry.url}/v2/_catalog`)).headers.get("www-authenticate")).toContain('scope="registry:catalog:*"'));
   test("are not asked for where nothing is", async () => await expectStatus(404, `${registry.url}/v2/nothing`));
+});
+
+describeWith(["reference"], "the same server, key and tokens", () => {
+  test("are good for distribution 2.8 too", async () => {
+    await using folder = await tempFolder();
+    const bundle = join(folder.path, "bundle.pem");
+    await Bun.write(bundle, tokens.certificate);
+    await using reference = await startRegistry({ implementation: "distribution", config: { auth: { token: { realm: tokens.realm, service: tokens.service, issuer: tokens.issuer, rootcertbundle: bundle } } } });
+    for (const { url } of [reference, registry]) {
+      const challenge = (await expectStatus(401, `${url}/v2/a/b/tags/list`)).headers.get("www-authenticate");
+      expect(challenge).toBe(`Bearer realm="${tokens.realm}",service="${tokens.service}",scope="repository:a/b:pull"`);
+      const { token } = (await (await expectStatus(200, `${tokens.realm}?service=${tokens.service}&scope=repository:a/b:pull`, { headers: { authorization: `Basic ${btoa("alice:secret")}` } })).json()) as { token: string };
+      await expectStatus(404, `${url}/v2/a/b/tags/list`, { headers: { authorization: `Bearer ${token}` } });
+      const bad: readonly (readonly [string, string])[] = [
+        ["malformed", "invalid_token"],
+        [`${token.slice(0, -8)}AAAAAAAA`, "invalid_token"],
+        [tokens.signToken(tokens.claims(PULL, { exp: 1 })), "invalid_token"],
+        [tokens.signToken(tokens.claims([])), "insufficient_scope"],
+      ];
+      for (const [wrong, error] of bad) {
+        const refused = await expectStatus(401, `${url}/v2/a/b/tags/list`, { headers: { authorization: `Bearer ${wrong}` } });
+        expect([url, refused.headers.get("www-authenticate")]).toEqual([url, `${challenge},error="${error}"`]);
+      }
+    }
+  });
 });
 
 describe("tokens that are taken", () => {

@@ -243,7 +243,7 @@ describe("tokens of our own", () => {
   const open = async (more: object = {}): Promise<Opened> => await openWith((await entry("ci", "ci")) + (await entry("bob", "bob")), { rules, ...more });
 
   async function ask({ controller }: Opened, parameters: Record<string, string>, authorization?: string): Promise<{ readonly status: number; readonly json: Readonly<Record<string, unknown>> }> {
-    const answer = await controller.tokenEndpoint?.issue({ authorization, clientAddress: "192.0.2.1", parameters: new URLSearchParams(parameters) });
+    const answer = await controller.tokenEndpoint?.issue({ method: parameters["grant_type"] === undefined ? "GET" : "POST", authorization, clientAddress: "192.0.2.1", parameters: new URLSearchParams(parameters) });
     if (answer === undefined) throw new Error("no endpoint");
     return { status: answer.status, json: answer.json as Record<string, unknown> };
   }

@@ -32,11 +32,11 @@ export class HtpasswdTokenEndpoint implements TokenEndpoint {
 
   async issue(request: TokenRequest): Promise<TokenAnswer> {
     const { tokens, rules, refresh } = this.#parts;
-    const { parameters } = request;
-    const grantType = parameters.get("grant_type");
+    const { method, parameters } = request;
+    const grantType = method === "POST" ? parameters.get("grant_type") : null;
     // No refresh tokens are handed out, so that there are none to be taken.
     if (grantType !== null && grantType !== "password") return { status: 400, json: { error: "unsupported_grant_type", error_description: "expected grant_type password" } };
-    const form = passwordForm(parameters);
+    const form = grantType === "password" ? passwordForm(parameters) : undefined;
     if (grantType === "password" && form === undefined) return { status: 400, json: { error: "invalid_request", error_description: "expected username and password" } };
     await refresh();
     const claims = await this.#logIn(request, form);
@@ -80,5 +80,5 @@ function actionsOf({ type, name, actions }: TokenResource): readonly Access[] {
 function passwordForm(parameters: URLSearchParams): BasicCredentials | undefined {
   const user = parameters.get("username");
   const password = parameters.get("password");
-  return parameters.get("grant_type") !== "password" || user === null || password === null ? undefined : { user, password: Buffer.from(password, "utf8") };
+  return user === null || password === null ? undefined : { user, password: Buffer.from(password, "utf8") };
 }
