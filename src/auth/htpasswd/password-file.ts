@@ -1,5 +1,5 @@
 import { createHmac, randomBytes } from "node:crypto";
-import { mkdir, open, stat } from "node:fs/promises";
+import { mkdir, stat, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Logger } from "../../telemetry/log.ts";
 
@@ -56,12 +56,12 @@ export async function provisionPasswords(path: string, log: Logger): Promise<voi
   const password = randomBytes(32).toString("base64url");
   const hash = await hashPassword(password, DEFAULT_COST);
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const file = await open(path, "wx", 0o600);
   try {
-    await file.writeFile(`docker:${hash}`);
-    await file.sync();
-  } finally {
-    await file.close();
+    await writeFile(path, `docker:${hash}`, { mode: 0o600, flag: "wx", flush: true });
+  } catch (error) {
+    // Another instance was quicker.
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return;
+    throw new Error(`auth.htpasswd.path: cannot write ${path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
   log.warn("htpasswd is missing, provisioning with default user", { user: "docker", password });
 }
