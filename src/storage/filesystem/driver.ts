@@ -17,6 +17,7 @@ import { Folders, isJournalOrdered } from "./folders.ts";
 import { OpenFile } from "./open-file.ts";
 import { Pace } from "./pace.ts";
 import { removeTree, renameFile } from "./rename-remove.ts";
+import { SmallFileCache } from "./small-file-cache.ts";
 import { Slots } from "./slots.ts";
 import { WriterLocks } from "./writer-lock.ts";
 
@@ -59,6 +60,7 @@ class FilesystemDriver implements StorageDriver {
   readonly #slots: Slots;
   readonly #folders: Folders;
   readonly #directories = new DirectoryCache();
+  readonly #smallFiles = new SmallFileCache();
   readonly #readPace: Pace;
   readonly #writePace = new Pace();
   readonly #locks: WriterLocks;
@@ -82,7 +84,7 @@ class FilesystemDriver implements StorageDriver {
   async getContent(path: string, maxBytes = DEFAULT_MAX_CONTENT_BYTES): Promise<Uint8Array> {
     const file = this.localFile(path);
     try {
-      const small = this.#readPace.isSlow() ? undefined : this.#readPace.run(() => this.#readSmall(file));
+      const small = this.#readPace.isSlow() ? undefined : this.#readPace.run(() => this.#smallFiles.get(file, () => this.#readSmall(file)));
       const bytes = small ?? (await this.#slots.run(() => readWhole(file, maxBytes)));
       if (bytes.length > maxBytes) throw tooLarge(file, bytes.length, maxBytes);
       return bytes;
