@@ -51,7 +51,7 @@ async function measurePush(bench: Bench, contender: Parameters<Workload["measure
   await using server = await bench.fresh(contender);
   // What earlier rounds left to be written is not this one's to pay.
   await run(["sync"]);
-  await warmMemory(2 * plan.clients * bench.scale.bigMiB);
+  await warmMemory(3 * plan.clients * bench.scale.bigMiB);
   const { seconds, cpuSeconds } = await timed(server, async () => {
     await Promise.all(files.map((file, index) => plan.push(server, `bench/push-${index}`, file)));
   });
@@ -120,7 +120,7 @@ export async function measurePushLimit(bench: Bench): Promise<Metric[]> {
   const file = await bench.bigFile(0, bench.scale.bigMiB);
   const copy = join(bench.scratch, "limit");
   await run(["sync"]);
-  await warmMemory(2 * bench.scale.bigMiB);
+  await warmMemory(3 * bench.scale.bigMiB);
   const started = performance.now();
   await run(["sh", "-c", `cat "$0" | tee "$1" | sha256sum`, file.path, copy]);
   const seconds = (performance.now() - started) / 1000;

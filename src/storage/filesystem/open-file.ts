@@ -1,13 +1,20 @@
-import { close, closeSync, fstatSync, fsync, read, type Stats, write, writeSync } from "node:fs";
+import { close, closeSync, fdatasync, fstatSync, fsync, read, type Stats, write, writeSync } from "node:fs";
 import { promisify } from "node:util";
 import { FILESYSTEM } from "./errno.ts";
 import type { Pace } from "./pace.ts";
 
 const fsyncInPool = promisify(fsync);
+const fdatasyncInPool = promisify(fdatasync);
 const closeInPool = promisify(close);
 
 /** Pieces up to this size are written at once: the way through the thread pool costs more than the copy. */
 const MAX_SYNC_WRITE_BYTES = 64 * 1024;
+
+/**
+ * The disk begins to write a large file while it is still coming, this much at a time: otherwise nothing is on the disk at the end, and
+ * all of it has to be waited for.
+ */
+const EARLY_SYNC_BYTES = 64 * 1024 * 1024;
 
 /**
  * A file that is open. Whoever closes it waits for what is still under way: the system gives its number to the next file at once,
@@ -18,6 +25,10 @@ export class OpenFile {
   readonly #pace: Pace;
   #sizeBytes: number;
   #underWay: Promise<unknown> = Promise.resolve();
+  #unsyncedBytes = 0;
+  #earlySync: Promise<void> | undefined;
+  /** What an early sync failed with: the system tells a failed write only once. */
+  #earlyFailure: unknown;
 
   /** @param pace Tells whether small writes may be synchronous. */
   constructor(fd: number, pace: Pace) {
@@ -51,16 +62,35 @@ export class OpenFile {
 
   /** Makes the bytes durable. */
   sync(): Promise<void> {
-    const work = fsyncInPool(this.#fd);
+    const work = this.#sync();
     this.#underWay = work.catch(() => undefined);
     return work;
   }
 
   async close(): Promise<void> {
     await this.#underWay;
+    await this.#earlySync;
     // Closing an unlinked file frees its blocks, which takes long for a large one.
     if (this.#sizeBytes > MAX_SYNC_WRITE_BYTES) await closeInPool(this.#fd);
     else closeSync(this.#fd);
+  }
+
+  async #sync(): Promise<void> {
+    await this.#earlySync;
+    if (this.#earlyFailure !== undefined) throw this.#earlyFailure;
+    await fsyncInPool(this.#fd);
+  }
+
+  #syncEarly(): void {
+    if (this.#earlySync !== undefined || this.#unsyncedBytes < EARLY_SYNC_BYTES) return;
+    this.#unsyncedBytes = 0;
+    this.#earlySync = fdatasyncInPool(this.#fd)
+      .catch((error: unknown) => {
+        this.#earlyFailure = error;
+      })
+      .finally(() => {
+        this.#earlySync = undefined;
+      });
   }
 
   async #append(chunk: Uint8Array): Promise<void> {
@@ -70,7 +100,9 @@ export class OpenFile {
         if (writtenBytes === 0) throw new Error(`${FILESYSTEM}: the system wrote none of ${chunk.length - offset} bytes`);
         offset += writtenBytes;
         this.#sizeBytes += writtenBytes;
+        this.#unsyncedBytes += writtenBytes;
       }
+      this.#syncEarly();
     } catch (error) {
       this.#sizeBytes = fstatSync(this.#fd).size;
       throw error;
