@@ -46,7 +46,8 @@ export const REDIS_OPTIONS = z
       })
       .prefault({}),
   })
-  .transform((options) => ({ ...options, addrs: options.addrs.length === 0 && options.addr !== undefined && options.addr !== "" ? [options.addr] : options.addrs }));
+  .transform((options) => ({ ...options, addrs: options.addrs.length === 0 && options.addr !== undefined && options.addr !== "" ? [options.addr] : options.addrs }))
+  .meta({ inert: "nothing is kept in Redis; sizes of blobs on files are looked up" });
 
 /** `redis`, parsed. */
 export type RedisOptions = z.output<typeof REDIS_OPTIONS>;

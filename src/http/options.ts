@@ -29,7 +29,7 @@ const LIMITS = z.object({
   requests: integer({ min: 0 }).prefault(0).describe("Most requests served at once; more are answered 503. 0: no limit."),
   uploads: integer({ min: 0 }).prefault(0).describe("Most request bodies written to the store at once; more are answered 429. 0: no limit."),
   manifestbytes: byteSize({ min: 1024, max: 64 * 1024 * 1024 }).prefault("4MiB").describe("Largest manifest that is accepted."),
-  headerbytes: byteSize({ min: 4096, max: 128 * 1024 }).prefault("64KiB").describe("Most bytes of a request's headers; more are answered 431."),
+  headerbytes: byteSize({ min: 4096, max: 128 * 1024 }).prefault("128KiB").meta({ inert: "the limit is 128 KiB, set when the program was built" }).describe("Most bytes of a request's headers; more are answered 431."),
 });
 
 /** `http`: the API's listener. */

@@ -128,9 +128,15 @@ function listenOptions(options: HttpOptions, parts: ApiListenerParts, at: { read
     tls,
     http2: tls === undefined ? options.h2c.enabled : !options.http2.disabled,
     idleTimeoutSeconds: Math.ceil(options.limits.idletimeout / 1000),
-    handle: (request, peer) => probe(request, parts) ?? handleRequest(parts.app, request, peer),
+    handle: (request, peer, pending) => probe(request, parts) ?? busy(pending, options.limits.requests) ?? handleRequest(parts.app, request, peer),
     failed: (error) => sendingFailed(error, parts.log),
   };
+}
+
+function busy(pending: number, limit: number): Promise<Response> | undefined {
+  if (limit === 0 || pending <= limit) return undefined;
+  const body = { errors: [{ code: "UNAVAILABLE", message: "service unavailable", detail: "too many requests at once" }] };
+  return Promise.resolve(Response.json(body, { status: 503, headers: { "Retry-After": "2" } }));
 }
 
 // Probes of Kubernetes: before everything else, without authentication, logs or metrics.

@@ -29,7 +29,8 @@ export interface ListenOptions {
   readonly http2: boolean;
   /** How long a connection may be idle between requests; at most 255. */
   readonly idleTimeoutSeconds: number;
-  readonly handle: (request: Request, peer: Peer) => Promise<Response>;
+  /** @param pending Requests being served, this one included. */
+  readonly handle: (request: Request, peer: Peer, pending: number) => Promise<Response>;
   /** Answers what broke while an answer was being sent; the connection's last resort. */
   readonly failed: (error: Error) => Response;
 }
@@ -99,7 +100,7 @@ function serve(options: ListenOptions, place: Place): Bun.Server<undefined> {
     fetch(request: Request, server: Bun.Server<undefined>): Promise<Response> {
       // Bun's idle timeout ends steady but slow transfers both ways; bodies have a watch of their own, and layers take as long as they take.
       if (request.body !== null || request.url.includes("/blobs/")) server.timeout(request, 0);
-      return options.handle(request, { address: peerAddress(server.requestIP(request)), scheme });
+      return options.handle(request, { address: peerAddress(server.requestIP(request)), scheme }, server.pendingRequests);
     },
   };
   try {

@@ -37,6 +37,7 @@ export const LOG_OPTIONS = z.object({
       }),
     )
     .prefault([])
+    .meta({ inert: "mail is not sent; watch the log itself" })
     .describe("What else happens when a line of some level is written."),
 });
 

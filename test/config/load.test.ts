@@ -122,7 +122,10 @@ describe("habits of the originals", () => {
     expect(warnings.map((warning) => [warning.key, warning.message, warning.source])).toEqual([["http.adr", "unknown key; did you mean addr?", { kind: "file", line: 4, column: 3 }]]);
     expect(await problemsOf(text, {}, true)).toBe("c.yml:4:3: http.adr: unknown key; did you mean addr?");
   });
-  test("keys without effect warn by name", async () => expect((await load(`${BASE}reporting: {bugsnag: {apikey: x}}\n`)).warnings.map((warning) => warning.key)).toEqual(["reporting"]));
+  test("keys without effect warn by name", async () => {
+    const text = `${BASE}reporting: {bugsnag: {apikey: x}}\nredis: {addrs: ["h:1"]}\nhttp: {limits: {headerbytes: 8KiB}}\nlog: {hooks: [{type: mail, disabled: true}]}\n`;
+    expect((await load(text)).warnings.map((warning) => warning.key).sort()).toEqual(["http.limits.headerbytes", "log.hooks", "redis", "reporting"]);
+  });
   test("the last of two equal keys wins, with a warning", async () => {
     const { config, warnings } = await load(`${BASE}http: {addr: ":1"}\nhttp: {addr: ":2"}\n`);
     expect(config.http.addr).toBe(":2");
