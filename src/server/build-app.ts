@@ -56,7 +56,7 @@ export async function buildApp(request: BuildRequest): Promise<App> {
   const slots = new UploadSlots(config.http.limits.uploads);
   const metrics = config.http.debug.addr !== "" && config.http.debug.prometheus.enabled ? openMetrics({ uploadsInFlight: () => slots.taken }) : undefined;
   const tracing = await openTracing(env, log);
-  const driver = await openStorage(config, { metrics: metrics?.storage, tracing });
+  const driver = await openStorage(config, { log, env, metrics: metrics?.storage, tracing });
   log.info("storage is open", storageFields(config));
   const local = buildRegistry(config, driver, log);
   const proxy = await openProxy(config, { local, driver, log, metrics });

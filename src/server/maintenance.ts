@@ -80,5 +80,5 @@ export class Maintenance implements AsyncDisposable {
 export async function openMaintenance(file: string | undefined, env: Readonly<Record<string, string | undefined>>): Promise<Maintenance> {
   const { config } = await loadConfig({ path: file, env, strict: false });
   const log = openLogger(loggerOptions(config, { instanceId: crypto.randomUUID() }), new LineWriter(2));
-  return new Maintenance(config, await openStorage(config), log);
+  return new Maintenance(config, await openStorage(config, { log, env }), log);
 }

@@ -4,8 +4,10 @@ import type { StorageDriver } from "../storage/driver.ts";
 import { openFilesystemDriver } from "../storage/filesystem/driver.ts";
 import { openInMemoryDriver } from "../storage/inmemory/driver.ts";
 import { instrumentDriver } from "../storage/instrumented.ts";
+import type { Logger } from "../telemetry/log.ts";
 import type { StorageMetrics } from "../telemetry/metrics.ts";
 import type { Tracing } from "../telemetry/trace.ts";
+import { VERSION } from "../version.ts";
 
 /** The one driver that a configuration names. */
 export function configuredDriver(config: Config): StorageDriverName {
@@ -15,21 +17,25 @@ export function configuredDriver(config: Config): StorageDriverName {
   return name;
 }
 
-/** What watches a store's actions. */
-export interface StorageWatch {
+/** What a store is opened with besides its options. */
+export interface StorageDeps {
+  readonly log: Logger;
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly metrics?: StorageMetrics | undefined;
   readonly tracing?: Tracing | undefined;
 }
 
-/** Opens the store of a configuration, measured and traced. @throws Error for a driver that this build has not */
-export async function openStorage(config: Config, watch: StorageWatch = {}): Promise<StorageDriver> {
-  return instrumentDriver(openDriver(config), { ...(watch.metrics === undefined ? {} : { metrics: watch.metrics }), ...(watch.tracing === undefined ? {} : { tracing: watch.tracing }) });
+/** Opens the store of a configuration, measured and traced. The SDK of a cloud is loaded here, and only if it is configured. */
+export async function openStorage(config: Config, deps: StorageDeps): Promise<StorageDriver> {
+  return instrumentDriver(await openDriver(config, deps), { ...(deps.metrics === undefined ? {} : { metrics: deps.metrics }), ...(deps.tracing === undefined ? {} : { tracing: deps.tracing }) });
 }
 
-function openDriver(config: Config): StorageDriver {
-  const { filesystem, inmemory } = config.storage;
+async function openDriver(config: Config, { log, env }: StorageDeps): Promise<StorageDriver> {
+  const { filesystem, inmemory, s3 } = config.storage;
+  const cloud = { log, env, userAgent: `registry/${VERSION}` };
   if (filesystem !== undefined) return openFilesystemDriver(filesystem);
   if (inmemory !== undefined) return openInMemoryDriver();
+  if (s3 !== undefined) return await (await import("../storage/s3/driver.ts")).openS3Driver(s3, cloud);
   throw new Error(`storage.${configuredDriver(config)}: this driver is not part of this build`);
 }
 
