@@ -85,7 +85,7 @@ function checkHealth(config: Config, report: Report): void {
 function checkHooks(config: Config, report: Report): void {
   for (const [index, hook] of config.log.hooks.entries()) {
     if (hook.type !== "mail" || hook.disabled) continue;
-    if (!/^.+:\d{1,5}$/.test(hook.options.smtp.addr)) report(`log.hooks[${index}].options.smtp.addr`, `found ${JSON.stringify(hook.options.smtp.addr)}, expected host:port`);
+    if (!/^(smtps?:\/\/)?[^/@\s]+:\d{1,5}$/.test(hook.options.smtp.addr)) report(`log.hooks[${index}].options.smtp.addr`, `found ${JSON.stringify(hook.options.smtp.addr)}, expected host:port`);
     if (hook.options.to.length === 0) report(`log.hooks[${index}].options.to`, "expected at least one recipient");
   }
 }

@@ -6,6 +6,7 @@ import type { ProxyRegistry } from "../proxy/proxy-registry.ts";
 import { clearPresence, PRESENCE_INTERVAL_MS, writePresence } from "../registry/gc/state.ts";
 import { LineWriter } from "../telemetry/line-writer.ts";
 import { openLogger, type RootLogger } from "../telemetry/logger.ts";
+import { MailHooks } from "../telemetry/mail-hooks.ts";
 import { type Acme, isAcmeOn, openAcme } from "./acme.ts";
 import { ApiListener } from "./api-listener.ts";
 import { type App, buildApp } from "./build-app.ts";
@@ -47,6 +48,7 @@ export async function startServer(loaded: LoadedConfig, env: Environment): Promi
   const { config } = loaded;
   const instanceId = crypto.randomUUID();
   const log = openLogger(loggerOptions(config, { instanceId }), new LineWriter(2));
+  const mails = new MailHooks(config.log.hooks, { log, clock: SYSTEM_CLOCK });
   for (const warning of loaded.warnings) log.warn(formatProblem(warning));
   if (loaded.file === undefined) log.info("no configuration file given: using the embedded default", { rootdirectory: config.storage.filesystem?.rootdirectory });
   const app = await buildApp({ config, env, log, instanceId });
@@ -60,7 +62,7 @@ export async function startServer(loaded: LoadedConfig, env: Environment): Promi
   log.info(`listening on ${api.address}${isTlsOn(config.http.tls) ? ", tls" : ""}`);
   log.flush();
   notifyServiceManager(env["NOTIFY_SOCKET"], "READY=1");
-  const server = new Server({ loaded, env, app, log, api, acme, debug, jobs, setReady: (value) => void (ready = value) });
+  const server = new Server({ loaded, env, app, log, mails, api, acme, debug, jobs, setReady: (value) => void (ready = value) });
   return { log, address: api.address, stop: async (reason) => await server.stop(reason), reload: async () => await server.reload() };
 }
 
@@ -69,6 +71,7 @@ interface ServerParts {
   readonly env: Environment;
   readonly app: App;
   readonly log: RootLogger;
+  readonly mails: MailHooks;
   readonly api: ApiListener;
   readonly acme: Acme | undefined;
   readonly debug: Listener | undefined;
@@ -85,7 +88,7 @@ class Server {
 
   /** No new connections, then time for what is under way, then everything else in the order of its use. */
   async stop(reason: string): Promise<void> {
-    const { loaded, env, app, log, api, debug, jobs, setReady } = this.#parts;
+    const { loaded, env, app, log, mails, api, debug, jobs, setReady } = this.#parts;
     const drainMs = loaded.config.http.draintimeout;
     setReady(false);
     notifyServiceManager(env["NOTIFY_SOCKET"], "STOPPING=1");
@@ -102,6 +105,7 @@ class Server {
     await this.#close();
     await debug?.stop(false);
     app.flushLogs();
+    await mails.close(left());
     log.info("stopped");
     log.flush();
   }

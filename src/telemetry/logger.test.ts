@@ -49,7 +49,7 @@ describe("openLogger", () => {
   test("tells listeners", () => {
     const { logger } = collect();
     const heard: string[] = [];
-    logger.listen((line) => heard.push(`${line.level} ${line.message}`));
+    logger.listen(new Set(["warn", "error"]), (line) => heard.push(`${line.level} ${line.message}`));
     logger.child({}).error("heard");
     expect(heard).toEqual(["error heard"]);
   });

@@ -12,13 +12,21 @@ export interface LoggerOptions {
   readonly reportCaller: boolean;
 }
 
-/** Told of every line that is written, for hooks. */
-export type LineListener = (line: { readonly level: LogLevel; readonly message: string; readonly fields: LogFields }) => void;
+/** A line that was written. */
+export interface LogLine {
+  readonly level: LogLevel;
+  readonly message: string;
+  readonly fields: LogFields;
+}
+
+/** Told of lines that are written, for hooks. */
+export type LineListener = (line: LogLine) => void;
 
 /** The program's logger: its level can change, and its lines can be listened to. */
 export interface RootLogger extends Logger {
   setLevel(level: LogLevel): void;
-  listen(listener: LineListener): void;
+  /** Tells a listener of every line of these levels. */
+  listen(levels: ReadonlySet<LogLevel>, listener: LineListener): void;
   /** Writes out what is gathered. */
   flush(): void;
 }
@@ -28,7 +36,7 @@ interface Shared {
   readonly format: LineFormat;
   readonly sink: LineSink;
   readonly reportCaller: boolean;
-  readonly listeners: LineListener[];
+  readonly listeners: { readonly levels: ReadonlySet<LogLevel>; readonly listener: LineListener }[];
 }
 
 /** Opens the log. */
@@ -37,7 +45,7 @@ export function openLogger(options: LoggerOptions, sink: LineSink): RootLogger {
   const logger = new LineLogger(shared, options.fields);
   return Object.assign(logger, {
     setLevel: (level: LogLevel) => void (shared.threshold = LOG_LEVELS.indexOf(level)),
-    listen: (listener: LineListener) => void shared.listeners.push(listener),
+    listen: (levels: ReadonlySet<LogLevel>, listener: LineListener) => void shared.listeners.push({ levels, listener }),
     flush: () => sink.flush(),
   });
 }
@@ -82,7 +90,7 @@ class LineLogger implements Logger {
   #write(level: LogLevel, message: string, fields: LogFields | undefined): void {
     const own = this.#shared.reportCaller ? { ...fields, ...callerFields() } : fields;
     this.#shared.sink.write(this.#shared.format.line(level, message, { constant: this.#constant, own }));
-    for (const listener of this.#shared.listeners) listener({ level, message, fields: { ...this.#fields, ...own } });
+    for (const { levels, listener } of this.#shared.listeners) if (levels.has(level)) listener({ level, message, fields: { ...this.#fields, ...own } });
   }
 }
 

@@ -2,18 +2,31 @@ import { z } from "zod";
 import { choice, flag, text, texts } from "../lib/fields.ts";
 import { LOG_LEVELS } from "./log.ts";
 
+/** The levels of logrus: nothing here is as bad as its first two. */
+const HOOK_LEVELS = ["panic", "fatal", "error", "warn", "warning", "info", "debug", "trace"] as const;
+
 const MAIL = z.object({
   smtp: z
     .object({
-      addr: text().prefault("").describe("host:port of the mail server."),
-      username: text().prefault("").describe("Login; none when empty."),
+      addr: text().prefault("").describe("host:port of the mail server; smtps://host:port for TLS from the start, as on port 465. Else STARTTLS where the server offers it."),
+      username: text().prefault("").describe("Login; none when empty. Only over TLS, but to this host or with insecure."),
       password: text().prefault("").meta({ secret: true }).describe("Its password."),
       insecure: flag().prefault(false).describe("Do not verify the mail server's certificate."),
     })
     .prefault({}),
-  from: text().prefault("").describe("Sender."),
+  from: text().prefault("").describe("Sender; the first recipient when empty."),
   to: texts().prefault([]).describe("Recipients."),
 });
+
+const HOOK = z.object({
+  type: text().describe("mail; others are left out."),
+  disabled: flag().prefault(false).describe("Leave it out."),
+  levels: z.array(choice(HOOK_LEVELS, true), "expected a list of levels").prefault([]).describe("Lines of these levels are mailed, when log.level lets them be written: error, warn, info, debug; panic and fatal never happen here."),
+  options: MAIL.prefault({}).meta({ envNames: ["MAILOPTIONS"] }).describe("For mail."),
+});
+
+/** One of `log.hooks`, parsed. */
+export type HookOptions = z.output<typeof HOOK>;
 
 /** `log` */
 export const LOG_OPTIONS = z.object({
@@ -27,18 +40,7 @@ export const LOG_OPTIONS = z.object({
       formatter: choice(["combined", "json"]).prefault("combined").describe("Combined Log Format, or JSON lines with request id, user, repository and duration."),
     })
     .prefault({}),
-  hooks: z
-    .array(
-      z.object({
-        type: text().describe("mail"),
-        disabled: flag().prefault(false).describe("Leave it out."),
-        levels: texts().prefault([]).describe("panic, fatal, error, warn, info, debug"),
-        options: MAIL.prefault({}).meta({ envNames: ["MAILOPTIONS"] }),
-      }),
-    )
-    .prefault([])
-    .meta({ inert: "mail is not sent; watch the log itself" })
-    .describe("What else happens when a line of some level is written."),
+  hooks: z.array(HOOK).prefault([]).describe("What else happens when a line of some level is written."),
 });
 
 /** `log`, parsed. */
