@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { openAccessController } from "../auth/open.ts";
+import type { DescriptorCache } from "../cache/descriptor-cache.ts";
 import type { Config } from "../config/schema.ts";
 import { configuredChecks } from "../health/checks.ts";
 import { HealthMonitor } from "../health/monitor.ts";
@@ -22,6 +23,7 @@ import type { Logger } from "../telemetry/log.ts";
 import { type Metrics, openMetrics } from "../telemetry/metrics.ts";
 import { openTracing, type Tracing } from "../telemetry/trace.ts";
 import { type BuiltRegistry, buildRegistry } from "./build-registry.ts";
+import { openDescriptorCache } from "./open-cache.ts";
 import { openStorage, storageFields } from "./open-storage.ts";
 
 /** The program, put together; nothing listens yet. */
@@ -29,6 +31,7 @@ export interface App {
   readonly parts: AppParts;
   readonly driver: StorageDriver;
   readonly local: BuiltRegistry;
+  readonly descriptorCache: DescriptorCache | undefined;
   readonly proxy: ProxyRegistry | undefined;
   readonly health: HealthMonitor;
   readonly metrics: Metrics | undefined;
@@ -58,7 +61,8 @@ export async function buildApp(request: BuildRequest): Promise<App> {
   const tracing = await openTracing(env, log);
   const driver = await openStorage(config, { log, env, metrics: metrics?.storage, tracing });
   log.info("storage is open", storageFields(config));
-  const local = buildRegistry(config, driver, log);
+  const descriptorCache = await openDescriptorCache(config, { log });
+  const local = buildRegistry(config, { driver, log, descriptorCache });
   const proxy = await openProxy(config, { local, driver, log, metrics });
   const registry: Registry = proxy ?? local.registry;
   const notifications = openNotifications(config.notifications, { log, clock: SYSTEM_CLOCK, sourceAddress: sourceAddress(config), instanceId, ...(metrics === undefined ? {} : { metrics: metrics.notifications }) });
@@ -79,7 +83,7 @@ export async function buildApp(request: BuildRequest): Promise<App> {
     ...(proxy === undefined ? {} : { resolveNamespace: (namespace, name) => proxy.resolveNamespace(namespace, name) }),
     options: appOptions(config),
   };
-  return { parts, driver, local, proxy, health, metrics, notifications, pullTimes, tracing, instanceId, flushLogs: () => accessSink.flush() };
+  return { parts, driver, local, descriptorCache, proxy, health, metrics, notifications, pullTimes, tracing, instanceId, flushLogs: () => accessSink.flush() };
 }
 
 async function openProxy(config: Config, parts: { readonly local: BuiltRegistry; readonly driver: StorageDriver; readonly log: Logger; readonly metrics: Metrics | undefined }): Promise<ProxyRegistry | undefined> {

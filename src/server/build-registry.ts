@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import type { DescriptorCache } from "../cache/descriptor-cache.ts";
 import type { Config } from "../config/schema.ts";
 import { type Clock, SYSTEM_CLOCK } from "../lib/clock.ts";
 import { CollectorGate } from "../registry/gc/gate.ts";
@@ -24,16 +25,30 @@ export function collectorPollMs(config: Config): number {
   return driver === "filesystem" || driver === "inmemory" ? LOCAL_POLL_MS : REMOTE_POLL_MS;
 }
 
+/** What a registry is built on; all of it stays the caller's. */
+export interface RegistryDeps {
+  readonly driver: StorageDriver;
+  readonly log: Logger;
+  readonly descriptorCache?: DescriptorCache | undefined;
+}
+
 /** Puts the local registry of a configuration together. */
-export function buildRegistry(config: Config, driver: StorageDriver, log: Logger): BuiltRegistry {
+export function buildRegistry(config: Config, deps: RegistryDeps): BuiltRegistry {
+  const { driver, log, descriptorCache } = deps;
   const clock: Clock = SYSTEM_CLOCK;
-  const gate = new CollectorGate(driver, { clock, pollMs: collectorPollMs(config) });
+  const gate = new CollectorGate(driver, {
+    clock,
+    pollMs: collectorPollMs(config),
+    // A cache that cannot be reached forgets nothing, and does no harm: nobody believes it where something must exist.
+    onCondemned: (digest) => void descriptorCache?.delete(digest).catch((error: unknown) => log.warn("a cached size could not be forgotten", { "err.message": String(error) })),
+  });
   const { storage, validation, policy, proxy } = config;
   const registry = openLocalRegistry({
     driver,
     log,
     clock,
     gate,
+    descriptorCache,
     // A mirror's expiry deletes whatever clients may do.
     deleteEnabled: storage.delete.enabled || proxy.remoteurl !== "" || proxy.remotes.length > 0,
     redirectEnabled: !storage.redirect.disable,

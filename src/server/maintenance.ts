@@ -7,7 +7,8 @@ import { applyRetention, type RetentionOptions, type RetentionResult, untaggedAg
 import { type VerifyOptions, type VerifyResult, verifyStore } from "../registry/verify.ts";
 import type { StorageDriver } from "../storage/driver.ts";
 import { LineWriter } from "../telemetry/line-writer.ts";
-import { openLogger, type RootLogger } from "../telemetry/logger.ts";
+import type { Logger } from "../telemetry/log.ts";
+import { openLogger } from "../telemetry/logger.ts";
 import { buildRegistry, collectorPollMs } from "./build-registry.ts";
 import { loggerOptions } from "./log-options.ts";
 import { openStorage } from "./open-storage.ts";
@@ -27,9 +28,9 @@ export interface CollectionRequest {
 export class Maintenance implements AsyncDisposable {
   readonly #config: Config;
   readonly #driver: StorageDriver;
-  readonly #log: RootLogger | Parameters<typeof buildRegistry>[2];
+  readonly #log: Logger;
 
-  constructor(config: Config, driver: StorageDriver, log: RootLogger | Parameters<typeof buildRegistry>[2]) {
+  constructor(config: Config, driver: StorageDriver, log: Logger) {
     this.#config = config;
     this.#driver = driver;
     this.#log = log;
@@ -66,7 +67,7 @@ export class Maintenance implements AsyncDisposable {
 
   /** Deletes the uploads that are older than configured. @returns How many. */
   async purgeUploads(dryRun: boolean): Promise<number> {
-    await using registry = buildRegistry(this.#config, this.#driver, this.#log).registry;
+    await using registry = buildRegistry(this.#config, { driver: this.#driver, log: this.#log }).registry;
     const { age } = this.#config.storage.maintenance.uploadpurging;
     return (await registry.purgeUploads({ olderThan: new Date(SYSTEM_CLOCK.now() - age), dryRun })).deleted;
   }
