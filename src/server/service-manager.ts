@@ -1,4 +1,5 @@
-import { dlopen, ptr } from "bun:ffi";
+import { ptr } from "bun:ffi";
+import { openCLibrary } from "../lib/c-library.ts";
 
 /** What a service manager is told: that the service is ready, that it reads its files again, that it is ending. */
 export type ServiceState = "READY=1" | "RELOADING=1" | "STOPPING=1";
@@ -6,8 +7,6 @@ export type ServiceState = "READY=1" | "RELOADING=1" | "STOPPING=1";
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
-/** The C library of glibc and of musl systems. */
-const LIBRARIES = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"];
 /** Where `sun_path` begins, and how long it may be. */
 const PATH_OFFSET = 2;
 const PATH_BYTES = 108;
@@ -21,7 +20,7 @@ const PATH_BYTES = 108;
  */
 export function notifyServiceManager(socket: string | undefined, state: ServiceState): void {
   if (socket === undefined || socket === "") return;
-  const library = openLibrary();
+  const library = openCLibrary(SYMBOLS);
   try {
     const address = addressOf(socket);
     const message = Buffer.from(state);
@@ -40,18 +39,6 @@ const SYMBOLS = {
   sendto: { args: ["i32", "ptr", "u64", "i32", "ptr", "u32"], returns: "i64" },
   close: { args: ["i32"], returns: "i32" },
 } as const;
-
-function openLibrary(): ReturnType<typeof dlopen<typeof SYMBOLS>> {
-  let failure: unknown;
-  for (const name of LIBRARIES) {
-    try {
-      return dlopen(name, SYMBOLS);
-    } catch (error) {
-      failure = error;
-    }
-  }
-  throw new Error(`cannot open the C library as ${LIBRARIES.join(" or ")}`, { cause: failure });
-}
 
 /** A `sockaddr_un`, as long as its name: the kernel takes every byte of an abstract name as part of it. */
 function addressOf(socket: string): Buffer {

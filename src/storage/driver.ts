@@ -21,7 +21,7 @@ export interface StorageDriver extends AsyncDisposable {
   getContent(path: string, maxBytes?: number): Promise<Uint8Array>;
 
   /** Creates or replaces a whole file atomically, parents included. When it resolves the file survives a power loss. */
-  putContent(path: string, content: Uint8Array | string): Promise<void>;
+  putContent(path: string, content: Uint8Array | string, options?: PutOptions): Promise<void>;
 
   /**
    * Streams a file.
@@ -87,6 +87,12 @@ export interface StorageDriver extends AsyncDisposable {
   listUnfinished?(path: string): AsyncIterable<{ readonly path: string; readonly startedAt: Date; abort(): Promise<void> }>;
 }
 
+/** How a whole file is put. */
+export interface PutOptions {
+  /** False lets a power loss take the file, where that is cheaper; nobody may have been told of it then. Default: true. */
+  readonly durable?: boolean;
+}
+
 /** A part of a file, in bytes. */
 export interface ByteRange {
   readonly offset?: number;
@@ -144,7 +150,7 @@ export interface FileWriter extends AsyncDisposable {
    */
   write(chunk: Uint8Array): Promise<void>;
 
-  /** Makes the content final and durable, then closes. */
+  /** Makes the content final and durable, then closes. Until the writer is left, the driver may keep other writers from the file. */
   commit(): Promise<void>;
 
   /** Discards everything, also what earlier sittings wrote, and closes. */

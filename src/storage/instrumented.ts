@@ -1,6 +1,6 @@
 import type { StorageMetrics } from "../telemetry/metrics.ts";
 import type { Tracing } from "../telemetry/trace.ts";
-import type { ByteRange, FileInfo, FileWriter, ListOptions, ListPage, RedirectRequest, StorageDriver } from "./driver.ts";
+import type { ByteRange, FileInfo, FileWriter, ListOptions, ListPage, PutOptions, RedirectRequest, StorageDriver } from "./driver.ts";
 import { checkDirectoryPath, checkPath } from "./paths.ts";
 
 /** Who is told of calls. */
@@ -54,8 +54,8 @@ class InstrumentedDriver implements StorageDriver {
     return this.#file("GetContent", path, () => this.#inner.getContent(path, maxBytes));
   }
 
-  putContent(path: string, content: Uint8Array | string): Promise<void> {
-    return this.#file("PutContent", path, () => this.#inner.putContent(path, content));
+  putContent(path: string, content: Uint8Array | string, options?: PutOptions): Promise<void> {
+    return this.#file("PutContent", path, () => this.#inner.putContent(path, content, options));
   }
 
   reader(path: string, range?: ByteRange): Promise<ReadableStream<Uint8Array>> {

@@ -340,6 +340,7 @@ export function storageDriverContract(name: string, open: () => Promise<OpenedSt
           const writer = await driver.writer(path, { append: true });
           await writer.write(bytesOf("end"));
           await writer.commit();
+          await writer[Symbol.asyncDispose]();
           expect(await textOf(path)).toBe(expected);
         }
         const again = await driver.writer("/put", { append: true });
@@ -413,8 +414,8 @@ export function storageDriverContract(name: string, open: () => Promise<OpenedSt
           for (const append of [true, false]) await expect(second.writer("/up/data", { append })).rejects.toThrow(WriterBusyError);
           await expect(driver.writer("/up/data", { append: true })).rejects.toThrow(WriterBusyError);
           await writer.write(bytesOf("x"));
-          if (end === "dispose") await writer[Symbol.asyncDispose]();
-          else await writer[end]();
+          if (end !== "dispose") await writer[end]();
+          await writer[Symbol.asyncDispose]();
         }
         const last = await second.writer("/up/data", { append: true });
         expect(last.sizeBytes).toBe(3);

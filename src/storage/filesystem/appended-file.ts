@@ -1,5 +1,6 @@
-import { constants, openSync, renameSync, statSync } from "node:fs";
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, renameSync, statSync } from "node:fs";
 import { dirname } from "node:path";
+import type { Clock } from "../../lib/clock.ts";
 import type { FileWriter } from "../driver.ts";
 import { PathNotFoundError, WriterBusyError } from "../errors.ts";
 import type { WriterTools } from "./created-file.ts";
@@ -8,40 +9,50 @@ import { OpenFile } from "./open-file.ts";
 import type { Pace } from "./pace.ts";
 import type { Place } from "./rename-remove.ts";
 import { removeIfThere, temporaryName } from "./temporary.ts";
-import { isSameFile, type WriterLock, type WriterLocks } from "./writer-lock.ts";
+import { APPEND, isNamed, isSameFile, type WriterLocks } from "./writer-locks.ts";
 
-const APPEND = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND;
+/** A file that did not change for so long is taken from its writer, dead or not: a stuck upload must not block for ever. */
+const STALE_MS = 30_000;
+/** How often a writer looks whether the file is still its own. */
+const CHECK_MS = 5_000;
 const COPY_BYTES = 1024 * 1024;
 
+/** What writers that go on with a file share. */
+export interface AppendTools extends WriterTools {
+  readonly locks: WriterLocks;
+  readonly clock: Pick<Clock, "now">;
+  /** The writers that committed and still have their file, by its name. */
+  readonly committed: Map<string, AppendedFile>;
+}
+
 /**
- * A file that is written where it is, in several sittings. A lock keeps other writers out, and every end of a sitting proves that
- * lock and file are still this writer's: a writer that was quiet for too long has been replaced, and its bytes go nowhere.
+ * A file that is written where it is, in several sittings. A lock keeps other writers out until the writer is left, so that what was
+ * committed can be moved away as it is. A writer that was quiet for too long may have been replaced: every end of a sitting proves
+ * that the file is still this writer's, and what it wrote since goes nowhere.
  */
 export class AppendedFile implements FileWriter {
-  readonly #path: string;
-  readonly #file: string;
+  readonly #target: Place;
   readonly #open: OpenFile;
-  readonly #lock: WriterLock;
-  #isOpen = true;
+  readonly #tools: AppendTools;
+  #state: "open" | "committed" | "closed" = "open";
+  #checkedAtMs: number;
 
-  private constructor(target: Place, open: OpenFile, lock: WriterLock) {
-    this.#path = target.path;
-    this.#file = target.file;
+  private constructor(target: Place, open: OpenFile, tools: AppendTools) {
+    this.#target = target;
     this.#open = open;
-    this.#lock = lock;
+    this.#tools = tools;
+    this.#checkedAtMs = tools.clock.now();
   }
 
   /** @throws WriterBusyError */
-  static async open(target: Place, append: boolean, tools: WriterTools & { readonly locks: WriterLocks }): Promise<AppendedFile> {
-    const { path, file } = target;
-    const lock = await tools.folders.within(dirname(file), () => tools.locks.take(file));
-    if (lock === undefined) throw new WriterBusyError(FILESYSTEM, path);
+  static async open(target: Place, append: boolean, tools: AppendTools): Promise<AppendedFile> {
+    const { file } = target;
+    const fd = (await tools.folders.within(dirname(file), () => tools.locks.open(file))) ?? (await takeOver(target, append, tools));
     try {
-      if (lock.tookOver) await fenceOff(target, append, { lock, pace: tools.pace });
-      const fd = openSync(file, append ? APPEND : APPEND | constants.O_TRUNC, 0o666);
-      return new AppendedFile(target, new OpenFile(fd, tools.pace), lock);
+      if (!append) ftruncateSync(fd, 0);
+      return new AppendedFile(target, new OpenFile(fd, tools.pace), tools);
     } catch (error) {
-      lock.release();
+      closeSync(fd);
       throw error;
     }
   }
@@ -53,36 +64,37 @@ export class AppendedFile implements FileWriter {
   async write(chunk: Uint8Array): Promise<void> {
     this.#requireOpen();
     try {
-      if (!this.#lock.beat()) throw new WriterBusyError(FILESYSTEM, this.#path);
+      this.#checkNowAndThen();
       await this.#open.append(chunk);
     } catch (error) {
-      throw writeFailure(error, this.#path);
+      throw writeFailure(error, this.#target.path);
     }
   }
 
   /** The bytes are durable then; the name becomes so when the file is moved to its place. */
   async commit(): Promise<void> {
     this.#requireOpen();
-    this.#isOpen = false;
+    this.#state = "committed";
     try {
       await this.#open.sync();
-      this.#requireHeld();
+      // The file is young again: nobody takes it over on its way to its place.
+      this.#open.touch(this.#tools.clock.now());
+      this.requireOwn();
+      this.#tools.committed.set(this.#target.file, this);
     } catch (error) {
-      throw writeFailure(error, this.#path);
-    } finally {
       await this.#release();
+      throw writeFailure(error, this.#target.path);
     }
   }
 
   async cancel(): Promise<void> {
     this.#requireOpen();
-    this.#isOpen = false;
     try {
-      this.#requireHeld();
-      removeIfThere(this.#file);
+      this.requireOwn();
+      removeIfThere(this.#target.file);
     } catch (error) {
       // There is nothing left to discard.
-      if (!(error instanceof PathNotFoundError)) throw writeFailure(error, this.#path);
+      if (!(error instanceof PathNotFoundError)) throw writeFailure(error, this.#target.path);
     } finally {
       await this.#release();
     }
@@ -90,62 +102,81 @@ export class AppendedFile implements FileWriter {
 
   async close(): Promise<void> {
     this.#requireOpen();
-    this.#isOpen = false;
     await this.#release();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isOpen) await this.close();
+    if (this.#state !== "closed") await this.#release();
+  }
+
+  /** @throws WriterBusyError when another writer has replaced this one; PathNotFoundError when the file is gone */
+  requireOwn(): void {
+    const { path, file } = this.#target;
+    const named = statSync(file, { throwIfNoEntry: false });
+    if (named === undefined) throw new PathNotFoundError(FILESYSTEM, path);
+    if (!isSameFile(this.#open.stat(), named)) throw new WriterBusyError(FILESYSTEM, path);
+  }
+
+  #checkNowAndThen(): void {
+    const nowMs = this.#tools.clock.now();
+    if (nowMs - this.#checkedAtMs < CHECK_MS) return;
+    this.requireOwn();
+    this.#checkedAtMs = nowMs;
   }
 
   async #release(): Promise<void> {
-    // The file first: whoever gets the lock next must not have a writer beside it.
-    try {
-      await this.#open.close();
-    } finally {
-      this.#lock.release();
-    }
-  }
-
-  #requireHeld(): void {
-    const named = statSync(this.#file, { throwIfNoEntry: false });
-    if (named === undefined) throw new PathNotFoundError(FILESYSTEM, this.#path);
-    if (!isSameFile(this.#open.stat(), named) || !this.#lock.isHeld()) throw new WriterBusyError(FILESYSTEM, this.#path);
+    this.#state = "closed";
+    const { committed } = this.#tools;
+    if (committed.get(this.#target.file) === this) committed.delete(this.#target.file);
+    await this.#open.close();
   }
 
   #requireOpen(): void {
-    if (!this.#isOpen) throw new Error(`${FILESYSTEM}: the writer of ${this.#path} is closed already`);
+    if (this.#state !== "open") throw new Error(`${FILESYSTEM}: the writer of ${this.#target.path} is closed already`);
   }
 }
 
 /**
- * Puts a copy in the file's place, so that what the former holder still writes goes to a file without a name, and never into what
- * may become a blob.
+ * Takes a file from a writer that was quiet for too long: puts a copy in its place, so that what the former one still writes goes to
+ * a file without a name, and never into what may become a blob. Of several that take over at once the last keeps the file; the
+ * others find out before they commit.
+ * @returns The copy, open and locked.
+ * @throws WriterBusyError when the writer was not quiet for so long
  */
-async function fenceOff(target: Place, keep: boolean, tools: { readonly lock: WriterLock; readonly pace: Pace }): Promise<void> {
-  const copy = temporaryName(target.file);
+async function takeOver(target: Place, keep: boolean, tools: AppendTools): Promise<number> {
+  const { path, file } = target;
+  const copy = temporaryName(file);
+  const fd = openSync(copy, APPEND | constants.O_EXCL, 0o666);
   try {
-    await copyBytes(keep ? openIfThere(target.file, tools.pace) : undefined, new OpenFile(openSync(copy, APPEND | constants.O_EXCL, 0o666), tools.pace), tools.lock);
-    if (!tools.lock.isHeld()) throw new WriterBusyError(FILESYSTEM, target.path);
-    renameSync(copy, target.file);
+    tools.locks.lock(fd, copy);
+    const before = statSync(file, { throwIfNoEntry: false });
+    // Both times are the file server's, whose clock may not be ours.
+    if (before === undefined || fstatSync(fd).mtimeMs - before.mtimeMs < STALE_MS) throw new WriterBusyError(FILESYSTEM, path);
+    if (keep) await copyBytes(file, fd, tools.pace);
+    const after = statSync(file, { throwIfNoEntry: false });
+    if (!isSameFile(before, after) || after?.mtimeMs !== before.mtimeMs) throw new WriterBusyError(FILESYSTEM, path);
+    renameSync(copy, file);
+    if (!isNamed(fd, file)) throw new WriterBusyError(FILESYSTEM, path);
+    return fd;
   } catch (error) {
+    closeSync(fd);
     removeIfThere(copy);
     throw error;
   }
 }
 
-/** Copies and closes; keeps the lock alive on the way, as the file may be large. */
-async function copyBytes(source: OpenFile | undefined, destination: OpenFile, lock: WriterLock): Promise<void> {
+async function copyBytes(file: string, to: number, pace: Pace): Promise<void> {
+  const source = openIfThere(file, pace);
+  if (source === undefined) return;
+  const destination = new OpenFile(to, pace);
   try {
     for (;;) {
-      const bytes = await source?.read(destination.sizeBytes, COPY_BYTES);
-      if (bytes === undefined || bytes.length === 0) return;
+      const bytes = await source.read(destination.sizeBytes, COPY_BYTES);
+      if (bytes.length === 0) return;
       await destination.append(bytes);
-      lock.beat();
     }
   } finally {
-    await source?.close();
-    await destination.close();
+    await source.close();
   }
 }
 

@@ -56,10 +56,15 @@ export class CreatedFile implements FileWriter {
   }
 
   async commit(): Promise<void> {
+    await this.publish(true);
+  }
+
+  /** Puts the file in its place. @param durable Whether it has to survive a power loss from then on. */
+  async publish(durable: boolean): Promise<void> {
     this.#requireOpen();
     this.#isOpen = false;
     try {
-      await this.#publish();
+      await this.#publish(durable);
     } catch (error) {
       throw writeFailure(error, this.#path);
     }
@@ -78,9 +83,9 @@ export class CreatedFile implements FileWriter {
     if (this.#isOpen) await this.#discard();
   }
 
-  async #publish(): Promise<void> {
+  async #publish(durable: boolean): Promise<void> {
     try {
-      await this.#open.sync();
+      if (durable) await this.#open.sync();
       renameSync(this.#temporary, this.#file);
     } catch (error) {
       removeIfThere(this.#temporary);
@@ -88,7 +93,7 @@ export class CreatedFile implements FileWriter {
     } finally {
       await this.#open.close();
     }
-    await this.#folders.sync(dirname(this.#file));
+    if (durable) await this.#folders.sync(dirname(this.#file));
   }
 
   async #discard(): Promise<void> {
@@ -105,13 +110,13 @@ export class CreatedFile implements FileWriter {
   }
 }
 
-/** Puts a whole file in its place: durable when it resolves, and at no time is a part of it seen. */
-export async function replaceFile(target: Place, content: Uint8Array, tools: WriterTools): Promise<void> {
+/** Puts a whole file in its place: durable when it resolves unless told otherwise, and at no time is a part of it seen. */
+export async function replaceFile(target: Place, content: { readonly bytes: Uint8Array; readonly durable: boolean }, tools: WriterTools): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
       await using created = await CreatedFile.open(target, tools);
-      await created.write(content);
-      return await created.commit();
+      await created.write(content.bytes);
+      return await created.publish(content.durable);
     } catch (error) {
       // A clean-up removed the folder, and our file in it.
       if (!isErrno(error instanceof Error ? error.cause : error, "ENOENT") || tries === REPLACE_TRIES) throw error;

@@ -1,12 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { readdir, readlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { FileWriter, StorageDriver } from "../driver.ts";
 import { InvalidPathError, PathNotFoundError, WriterBusyError } from "../errors.ts";
 import { openFilesystemDriver } from "./driver.ts";
-import { ownIdentity } from "./process-identity.ts";
 
 let root: string;
 let driver: StorageDriver;
@@ -188,37 +187,69 @@ describe("putContent and create", () => {
 });
 
 describe("writer", () => {
-  /** Makes the lock look as if its holder had been quiet for a minute. */
-  function age(): void {
-    const then = Date.now() / 1000 - 60;
-    utimesSync(join(root, "up/data.lock"), then, then);
+  /** Makes the file look as if its writer had been quiet for so long. */
+  function age(seconds = 60): void {
+    const then = Date.now() / 1000 - seconds;
+    utimesSync(join(root, "up/data"), then, then);
   }
 
   async function opened(append = true): Promise<FileWriter> {
     return await openFilesystemDriver({ rootdirectory: root }).writer("/up/data", { append });
   }
 
-  test("shows the file and a lock beside it while it is open", async () => {
+  test("shows the file while it is open, and nothing beside it", async () => {
     const writer = await driver.writer("/up/data", { append: true });
     await writer.write(bytes("part"));
-    expect(readdirSync(join(root, "up")).sort()).toEqual(["data", "data.lock"]);
+    expect(readdirSync(join(root, "up"))).toEqual(["data"]);
     expect(on("up/data")).toBe("part");
     await writer.close();
     expect(readdirSync(join(root, "up"))).toEqual(["data"]);
   });
 
+  test("is refused while another one was active within half a minute, and leaves nothing behind then", async () => {
+    const first = await driver.writer("/up/data", { append: true });
+    age(25);
+    await expect(opened()).rejects.toThrow(WriterBusyError);
+    expect(readdirSync(join(root, "up"))).toEqual(["data"]);
+    await first.close();
+    await (await opened()).close();
+  });
+
   test("goes on at once after a process that died, with all that it wrote", async () => {
-    const child = Bun.spawn(["true"]);
+    const program = `
+      const { openFilesystemDriver } = await import(${JSON.stringify(join(import.meta.dir, "driver.ts"))});
+      const writer = await openFilesystemDriver({ rootdirectory: ${JSON.stringify(root)} }).writer("/up/data", { append: true });
+      await writer.write(new TextEncoder().encode("from the dead "));
+      console.log("written");
+      await Bun.sleep(60_000);`;
+    const child = Bun.spawn([process.execPath, "-e", program], { stdout: "pipe", stderr: "inherit" });
+    await child.stdout.getReader().read();
+    await expect(opened()).rejects.toThrow(WriterBusyError);
+    child.kill("SIGKILL");
     await child.exited;
-    mkdirSync(join(root, "up"));
-    writeFileSync(join(root, "up/data"), "from the dead ");
-    writeFileSync(join(root, "up/data.lock"), JSON.stringify({ ...ownIdentity(), pid: child.pid }));
-    const writer = await driver.writer("/up/data", { append: true });
+    await using writer = await driver.writer("/up/data", { append: true });
     expect(writer.sizeBytes).toBe(14);
     await writer.write(bytes("to the living"));
     await writer.commit();
     expect(on("up/data")).toBe("from the dead to the living");
-    expect(readdirSync(join(root, "up"))).toEqual(["data"]);
+  });
+
+  test("that committed keeps others out until its file is in its place, and moves nothing but its own", async () => {
+    const first = await driver.writer("/up/data", { append: true });
+    await first.write(bytes("one"));
+    await first.commit();
+    await expect(opened()).rejects.toThrow(WriterBusyError);
+    await driver.move("/up/data", "/blob");
+    await first[Symbol.asyncDispose]();
+    const second = await driver.writer("/up/data", { append: true });
+    await second.write(bytes("two"));
+    await second.commit();
+    writeFileSync(join(root, "other"), "not from the writer");
+    renameSync(join(root, "other"), join(root, "up/data"));
+    await expect(driver.move("/up/data", "/blob")).rejects.toThrow(WriterBusyError);
+    expect(on("blob")).toBe("one");
+    await second[Symbol.asyncDispose]();
+    expect(await openFiles()).toBe(0);
   });
 
   test("fences off a holder that was taken for dead: what it writes later reaches no file, and it cannot commit", async () => {

@@ -4,7 +4,7 @@ import { dirname, resolve } from "node:path";
 import { promisify } from "node:util";
 import { type Clock, SYSTEM_CLOCK } from "../../lib/clock.ts";
 import { checkRange } from "../byte-range.ts";
-import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type StorageDriver } from "../driver.ts";
+import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type PutOptions, type StorageDriver } from "../driver.ts";
 import { PathNotFoundError } from "../errors.ts";
 import { pageOf } from "../list-page.ts";
 import { checkDirectoryPath, checkPath } from "../paths.ts";
@@ -19,7 +19,7 @@ import { Pace } from "./pace.ts";
 import { removeTree, renameFile } from "./rename-remove.ts";
 import { SmallFileCache } from "./small-file-cache.ts";
 import { Slots } from "./slots.ts";
-import { WriterLocks } from "./writer-lock.ts";
+import { WriterLocks } from "./writer-locks.ts";
 
 const openInPool = promisify(openFile);
 
@@ -63,7 +63,9 @@ class FilesystemDriver implements StorageDriver {
   readonly #smallFiles = new SmallFileCache();
   readonly #readPace: Pace;
   readonly #writePace = new Pace();
-  readonly #locks: WriterLocks;
+  readonly #locks = new WriterLocks();
+  readonly #committed = new Map<string, AppendedFile>();
+  readonly #clock: Pick<Clock, "now">;
   readonly #scratch = new Uint8Array(SMALL_FILE_BYTES + 1);
 
   constructor(settings: FilesystemSettings, tools: FilesystemTools) {
@@ -72,7 +74,7 @@ class FilesystemDriver implements StorageDriver {
     this.#folders = new Folders(isJournalOrdered(root));
     this.#slots = new Slots(Math.max(MIN_THREADS, settings.maxthreads ?? DEFAULT_THREADS));
     this.#readPace = tools.pace ?? new Pace();
-    this.#locks = new WriterLocks(tools.clock ?? SYSTEM_CLOCK);
+    this.#clock = tools.clock ?? SYSTEM_CLOCK;
   }
 
   localFile(path: string): string {
@@ -93,10 +95,10 @@ class FilesystemDriver implements StorageDriver {
     }
   }
 
-  async putContent(path: string, content: Uint8Array | string): Promise<void> {
+  async putContent(path: string, content: Uint8Array | string, { durable = true }: PutOptions = {}): Promise<void> {
     const file = this.localFile(path);
     const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-    await this.#write(path, () => replaceFile({ path, file }, bytes, this.#writerTools()));
+    await this.#write(path, () => replaceFile({ path, file }, { bytes, durable }, this.#writerTools()));
   }
 
   async reader(path: string, range?: ByteRange): Promise<ReadableStream<Uint8Array>> {
@@ -115,7 +117,7 @@ class FilesystemDriver implements StorageDriver {
 
   async writer(path: string, options: { readonly append: boolean }): Promise<FileWriter> {
     const file = this.localFile(path);
-    return await this.#write(path, () => AppendedFile.open({ path, file }, options.append, { ...this.#writerTools(), locks: this.#locks }));
+    return await this.#write(path, () => AppendedFile.open({ path, file }, options.append, { ...this.#writerTools(), locks: this.#locks, clock: this.#clock, committed: this.#committed }));
   }
 
   async create(path: string): Promise<FileWriter> {
@@ -150,7 +152,10 @@ class FilesystemDriver implements StorageDriver {
     const from = this.localFile(source);
     const to = this.localFile(destination);
     await this.#write(destination, async () => {
-      await this.#folders.within(dirname(to), () => renameFile({ path: source, file: from }, { path: destination, file: to }));
+      await this.#folders.within(dirname(to), () => {
+        this.#committed.get(from)?.requireOwn();
+        renameFile({ path: source, file: from }, { path: destination, file: to });
+      });
       await this.#folders.syncMove(dirname(from), dirname(to));
     });
   }

@@ -1,4 +1,4 @@
-import { close, closeSync, fdatasync, fstatSync, fsync, read, type Stats, write, writeSync } from "node:fs";
+import { close, closeSync, fdatasync, fstatSync, fsync, futimesSync, read, type Stats, write, writeSync } from "node:fs";
 import { promisify } from "node:util";
 import { FILESYSTEM } from "./errno.ts";
 import type { Pace } from "./pace.ts";
@@ -44,6 +44,11 @@ export class OpenFile {
 
   stat(): Stats {
     return fstatSync(this.#fd);
+  }
+
+  /** Sets when the file was last changed. */
+  touch(atMs: number): void {
+    futimesSync(this.#fd, atMs / 1000, atMs / 1000);
   }
 
   /** Writes all of a chunk to the end of the file. When it fails, `sizeBytes` counts what got there. */
