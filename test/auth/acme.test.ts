@@ -6,9 +6,10 @@ import { SYSTEM_CLOCK } from "../../src/lib/clock.ts";
 import { type Acme, openAcme } from "../../src/server/acme.ts";
 import type { AcmeOptions } from "../../src/server/acme/order.ts";
 import type { LogFields, Logger } from "../../src/telemetry/log.ts";
+import { freePort } from "../support/free-port.ts";
 import { describeWith } from "../support/services.ts";
 import { tempFolder } from "../support/temp-folder.ts";
-import { freePort, type Pebble, startPebble } from "./pebble.ts";
+import { type Pebble, startPebble } from "./pebble.ts";
 
 interface Line {
   readonly message: string;
@@ -106,7 +107,7 @@ describeWith(["acme", "openssl"], "openAcme", () => {
       await using acme = await openAcme(optionsFor(pebble, folder.path), parts);
       await until(() => !isTemporary(acme), () => JSON.stringify(lines));
     }
-    const elsewhere = await freePort();
+    const elsewhere = freePort();
     await using acme = await openAcme(optionsFor(pebble, folder.path, { httpaddr: `127.0.0.1:${elsewhere}` }), parts);
     const serial = leafOf(acme).serialNumber;
     await until(() => lines.some(({ message }) => message === "ordering a certificate failed"), () => JSON.stringify(lines));
@@ -119,7 +120,7 @@ describeWith(["acme", "openssl"], "openAcme", () => {
   test("a directory that is down, or not trusted, is told from the others", async () => {
     await using pebble = await startPebble(60);
     const cases: readonly (readonly [Partial<AcmeOptions>, string])[] = [
-      [{ directoryurl: `https://localhost:${await freePort()}/dir` }, "cannot reach the ACME directory"],
+      [{ directoryurl: `https://localhost:${freePort()}/dir` }, "cannot reach the ACME directory"],
       [{ rootcas: [] }, "http.tls.letsencrypt.rootcas"],
       [{ directoryurl: pebble.directoryUrl.replace("/dir", "/nothing") }, "answers with status 404"],
       [{ httpaddr: "192.0.2.1:1" }, "CAP_NET_BIND_SERVICE"],

@@ -1,7 +1,7 @@
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { startChild } from "../support/child.ts";
 import { runCommand } from "../support/command.ts";
+import { freePort } from "../support/free-port.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 /** A certificate authority that speaks ACME, on loopback. */
@@ -20,7 +20,7 @@ export async function startPebble(validitySeconds: number): Promise<Pebble> {
   await using cleanup = new AsyncDisposableStack();
   const folder = cleanup.use(await tempFolder());
   const inFolder = (name: string): string => join(folder.path, name);
-  const [port, managementPort, challengePort] = [await freePort(), await freePort(), await freePort()];
+  const [port, managementPort, challengePort] = [freePort(), freePort(), freePort()];
   const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
   await runCommand(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-keyout", inFolder("key.pem"), "-out", inFolder("cert.pem"), ...subject]);
   const config = {
@@ -45,16 +45,6 @@ export async function startPebble(validitySeconds: number): Promise<Pebble> {
     output: () => child.output(),
     [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
   };
-}
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("a listener without a port");
-  return address.port;
 }
 
 const TYPE_A = 1;

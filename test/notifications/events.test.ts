@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { type Listener, startListener } from "../../src/notifications/testing/listener.ts";
+import { freePort } from "../support/free-port.ts";
 import { ACCEPT_ALL, expectStatus, pushBlob, pushImage, type Repository, startUpload } from "../support/http.ts";
 import { type RegistryProcess, startRegistry } from "../support/registry-process.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
@@ -123,7 +124,7 @@ describe("notifications", () => {
 
   test("that wait on disk survive a killed process, all of them and in order", async () => {
     await using folder = await tempFolder();
-    const port = await freePort();
+    const port = freePort();
     const notifications = { directory: join(folder.path, "queue"), endpoints: [{ name: "kept", url: `http://127.0.0.1:${port}/`, persist: true, backoff: "100ms" }] };
     const storageFolder = join(folder.path, "storage");
     const wanted = 1000;
@@ -169,11 +170,4 @@ async function waitUntil(condition: () => boolean, timeoutMs = 10_000): Promise<
     if (Date.now() > deadline) throw new Error("the condition did not come true");
     await Bun.sleep(10);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  const { port } = server;
-  server.stop(true);
-  return port;
 }

@@ -1,0 +1,96 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { startChild } from "./child.ts";
+import { runCommand } from "./command.ts";
+import { freePort } from "./free-port.ts";
+import { createBucket, type S3Server } from "./s3-server.ts";
+import { tempFolder } from "./temp-folder.ts";
+
+const ACCESS_KEY = "test";
+const SECRET_KEY = "testsecret";
+const START_MS = 60_000;
+
+/**
+ * Starts Ceph with its S3 gateway: one monitor, one daemon that keeps objects in memory, one `radosgw`. Nothing but loopback, nothing
+ * outside a folder that goes away with it.
+ * @throws Error with the gateway's output when it does not come up.
+ */
+export async function startCeph(): Promise<S3Server> {
+  await using cleanup = new AsyncDisposableStack();
+  const folder = cleanup.use(await tempFolder()).path;
+  const [port, monitorPort] = [freePort(), freePort()];
+  const fsid = crypto.randomUUID();
+  const conf = join(folder, "ceph.conf");
+  for (const name of ["mon", "osd", "rgw"]) await mkdir(join(folder, name));
+  await Bun.write(conf, cephConf({ folder, fsid, port, monitorPort }));
+  const ceph = async (command: string, ...args: readonly string[]): Promise<string> => await runCommand([command, "--conf", conf, ...args]);
+
+  const monmap = join(folder, "monmap");
+  await ceph("monmaptool", "--create", "--clobber", "--addv", "a", `[v1:127.0.0.1:${monitorPort}]`, "--fsid", fsid, monmap);
+  await ceph("ceph-mon", "--mkfs", "-i", "a", "--monmap", monmap);
+  cleanup.use(startChild(["ceph-mon", "--conf", conf, "-f", "-i", "a"]));
+  const osd = crypto.randomUUID();
+  await ceph("ceph", "osd", "new", osd);
+  await ceph("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd);
+  cleanup.use(startChild(["ceph-osd", "--conf", conf, "-f", "-i", "0"]));
+  const gateway = cleanup.use(startChild(["radosgw", "--conf", conf, "-f", "-n", "client.rgw"]));
+  const endpoint = `http://127.0.0.1:${port}`;
+  await untilAnswered(endpoint, () => gateway.output());
+  await ceph("radosgw-admin", "user", "create", "--uid=test", "--display-name=test", `--access-key=${ACCESS_KEY}`, `--secret-key=${SECRET_KEY}`);
+  const owned = cleanup.move();
+  const server = { endpoint, accessKey: ACCESS_KEY, secretKey: SECRET_KEY, region: "us-east-1" };
+  return { ...server, createBucket: (name) => createBucket(server, name), [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+async function untilAnswered(url: string, output: () => string): Promise<void> {
+  const deadline = Date.now() + START_MS;
+  for (;;) {
+    const answer = await fetch(url, { signal: AbortSignal.timeout(5000) }).catch(() => undefined);
+    if (answer?.ok === true) return;
+    if (Date.now() > deadline) throw new Error(`the gateway of Ceph did not come up:\n${output()}`);
+    await Bun.sleep(100);
+  }
+}
+
+function cephConf({ folder, fsid, port, monitorPort }: { readonly folder: string; readonly fsid: string; readonly port: number; readonly monitorPort: number }): string {
+  return `[global]
+fsid = ${fsid}
+mon initial members = a
+mon host = v1:127.0.0.1:${monitorPort}
+auth cluster required = none
+auth service required = none
+auth client required = none
+auth supported = none
+auth allow insecure global id reclaim = false
+public addr = 127.0.0.1
+cluster addr = 127.0.0.1
+ms bind ipv4 = true
+ms bind msgr2 = false
+ms learn addr from peer = false
+osd pool default size = 1
+osd pool default min size = 1
+osd pool default pg num = 8
+osd pool default pgp num = 8
+osd pool default pg autoscale mode = off
+osd crush chooseleaf type = 0
+osd crush update on start = true
+mon allow pool size one = true
+mon warn on pool no redundancy = false
+mon max pg per osd = 1000
+run dir = ${folder}
+admin socket = ${folder}/$name.asok
+pid file = ${folder}/$name.pid
+log file = ${folder}/$name.log
+[mon.a]
+mon data = ${folder}/mon
+[osd.0]
+osd data = ${folder}/osd
+osd objectstore = memstore
+memstore device bytes = 8589934592
+[client.rgw]
+rgw frontends = beast endpoint=127.0.0.1:${port}
+rgw data = ${folder}/rgw
+rgw enable usage log = false
+rgw override bucket index max shards = 1
+`;
+}
