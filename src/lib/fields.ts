@@ -13,8 +13,10 @@ export interface FieldNotes {
   readonly inert?: string;
   /** Further names of the field in environment variables, upper case: distribution uses its own field names. */
   readonly envNames?: readonly string[];
-  /** What `config/full.yml` shows where there is no default. */
-  readonly example?: unknown;
+  /** What a number or a text counts. */
+  readonly unit?: "duration" | "bytes";
+  /** The words that a field may be; under JSON Schema's name, so that editors offer them. */
+  readonly enum?: readonly string[];
 }
 
 const NANOSECONDS: Readonly<Record<string, number>> = { ns: 1, us: 1e3, "µs": 1e3, "μs": 1e3, ms: 1e6, s: 1e9, m: 60e9, h: 3600e9 };
@@ -57,7 +59,8 @@ export const duration = (bounds: { readonly min?: number; readonly max?: number 
       if (bounds.min !== undefined && ms < bounds.min) return refuse(context, `expected a duration of at least ${bounds.min}ms`);
       if (bounds.max !== undefined && ms > bounds.max) return refuse(context, `expected a duration of at most ${bounds.max}ms`);
       return ms;
-    });
+    })
+    .meta({ unit: "duration" } satisfies FieldNotes);
 
 /** A whole number, also as text. */
 export const integer = (bounds: { readonly min?: number; readonly max?: number } = {}) =>
@@ -71,21 +74,26 @@ export const integer = (bounds: { readonly min?: number; readonly max?: number }
 
 /** A size in bytes, also with a unit. */
 export const byteSize = (bounds: { readonly min?: number; readonly max?: number } = {}) =>
-  z.union([z.number(), z.string()], "expected a number of bytes, or a size like 10MiB").transform((value, context) => {
-    const bytes = typeof value === "number" ? value : parseByteSize(value);
-    if (bytes === undefined || !Number.isSafeInteger(bytes)) return refuse(context, "expected a number of bytes, or a size like 10MiB");
-    if (bounds.min !== undefined && bytes < bounds.min) return refuse(context, `expected at least ${bounds.min} bytes`);
-    if (bounds.max !== undefined && bytes > bounds.max) return refuse(context, `expected at most ${bounds.max} bytes`);
-    return bytes;
-  });
+  z
+    .union([z.number(), z.string()], "expected a number of bytes, or a size like 10MiB")
+    .transform((value, context) => {
+      const bytes = typeof value === "number" ? value : parseByteSize(value);
+      if (bytes === undefined || !Number.isSafeInteger(bytes)) return refuse(context, "expected a number of bytes, or a size like 10MiB");
+      if (bounds.min !== undefined && bytes < bounds.min) return refuse(context, `expected at least ${bounds.min} bytes`);
+      if (bounds.max !== undefined && bytes > bounds.max) return refuse(context, `expected at most ${bounds.max} bytes`);
+      return bytes;
+    })
+    .meta({ unit: "bytes" } satisfies FieldNotes);
 
 /** One of a few words. @param fold Whether case does not matter. */
 export const choice = <const T extends readonly [string, ...string[]]>(words: T, fold = false) =>
-  text().transform((value, context): T[number] => {
-    const word = fold ? value.toLowerCase() : value;
-    if (!words.includes(word)) return refuse(context, `expected one of ${words.join(", ")}`);
-    return word;
-  });
+  text()
+    .transform((value, context): T[number] => {
+      const word = fold ? value.toLowerCase() : value;
+      if (!words.includes(word)) return refuse(context, `expected one of ${words.join(", ")}`);
+      return word;
+    })
+    .meta({ enum: words } satisfies FieldNotes);
 
 /** A list of texts. */
 export const texts = () => z.array(text(), "expected a list of texts");

@@ -46,8 +46,16 @@ export const LOG_OPTIONS = z.object({
 /** `log`, parsed. */
 export type LogOptions = z.output<typeof LOG_OPTIONS>;
 
-const BUGSNAG = z.object({ apikey: text().optional().meta({ secret: true }), releasestage: text().optional(), endpoint: text().optional() });
-const NEWRELIC = z.object({ licensekey: text().optional().meta({ secret: true }), name: text().optional(), verbose: flag().optional() });
+const BUGSNAG = z.object({
+  apikey: text().optional().meta({ secret: true }).describe("Key of the service."),
+  releasestage: text().optional().describe("Name of the stage."),
+  endpoint: text().optional().describe("URL of the service."),
+});
+const NEWRELIC = z.object({
+  licensekey: text().optional().meta({ secret: true }).describe("Key of the service."),
+  name: text().optional().describe("Name of the program."),
+  verbose: flag().optional().describe("More of it."),
+});
 
 /** `reporting`: of distribution 2.x, without effect since 3.0. */
 export const REPORTING_OPTIONS = z.object({ bugsnag: BUGSNAG.optional(), newrelic: NEWRELIC.optional() }).meta({ inert: "distribution 3.0 dropped it too; use tracing, metrics and the log" });
