@@ -10,6 +10,8 @@ export interface KeptHash {
   readonly hash: RunningHash;
   /** When the stored bytes were last changed, as seen when the hash was put away; undefined where the store does not say. */
   readonly modifiedAtMs: number | undefined;
+  /** What the writer said of the stored bytes when it was closed; undefined where writers do not say. */
+  readonly contentTag: string | undefined;
 }
 
 /** The running hashes of uploads that no request writes to just now; bounded in number and in time. */

@@ -205,6 +205,19 @@ describe("an upload whose running hash was lost", () => {
     expect(await filesOf(t.driver)).toEqual([]);
   });
 
+  test("by another instance that wrote as many bytes is read again", async () => {
+    await using t = openTestRegistry();
+    const { id } = await begin(t);
+    t.driver.contentTag = "of hello";
+    await t.registry.uploads.append(NAME, id, bodyOf("hello"), {});
+    await using writer = await t.driver.writer(uploadData(NAME, id), { append: false });
+    await writer.write(Buffer.from("world"));
+    await writer.close();
+    t.driver.contentTag = "of world";
+    await t.registry.uploads.finish(NAME, id, undefined, { digest: digestOf("world") });
+    expect(t.driver.count("reader", /_uploads/)).toBe(1);
+  });
+
   test("by time is read again", async () => {
     await using t = openTestRegistry();
     const { id } = await begin(t);

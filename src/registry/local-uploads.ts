@@ -61,7 +61,7 @@ export class LocalUploads implements Uploads, AsyncDisposable {
     const { folders, hasher, kept } = this.#session;
     const id = Bun.randomUUIDv7();
     const startedAt = await withStorageErrors(() => folders.create({ name, id }));
-    if (options.algorithm !== undefined) kept.keep(id, { hash: hasher.begin(options.algorithm), modifiedAtMs: undefined });
+    if (options.algorithm !== undefined) kept.keep(id, { hash: hasher.begin(options.algorithm), modifiedAtMs: undefined, contentTag: undefined });
     return { id, sizeBytes: 0, startedAt };
   }
 

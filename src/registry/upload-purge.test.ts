@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import { digestOf } from "../oci/digest.ts";
 import { parseName } from "../oci/name.ts";
-import { REPOSITORIES, uploadData, uploadFolder, uploadStartedAt } from "./layout.ts";
+import { blobData, BLOBS, REPOSITORIES, uploadData, uploadFolder, uploadStartedAt } from "./layout.ts";
 import { bodyOf, SlowBody } from "./testing/bodies.ts";
 import { settled } from "./testing/test-clock.ts";
 import { codeOf, filesOf, NAME, openTestRegistry, pushImage, type TestRegistry } from "./testing/test-registry.ts";
@@ -92,23 +93,23 @@ describe("purging uploads", () => {
     expect((await t.registry.purgeUploads({ olderThan: before(t), dryRun: false, signal: AbortSignal.abort() })).deleted).toBe(0);
   });
 
-  test("aborts old writes of uploads that only the store knows of", async () => {
+  test("aborts old writes of uploads and blobs that only the store knows of", async () => {
     const aborted: string[] = [];
     const id = "0d1e2f3a-0000-4000-8000-000000000001";
     const unfinished = (path: string, startedAt: Date) => ({ path, startedAt, abort: async () => void aborted.push(path) });
-    const paths = [uploadData(NAME, id), "/docker/registry/v2/blobs/sha256/aa/x/data"];
+    const paths = [uploadData(NAME, id), `${REPOSITORIES}/${NAME}/_other/data`, blobData(digestOf("old"))];
     await using t = openTestRegistry(
       {},
       {
-        async *listUnfinished() {
-          for (const path of paths) yield unfinished(path, new Date(0));
-          yield unfinished(uploadData(parseName("young"), id), new Date());
+        async *listUnfinished(folder) {
+          for (const path of paths) if (path.startsWith(folder)) yield unfinished(path, new Date(0));
+          yield unfinished(folder === BLOBS ? blobData(digestOf("young")) : uploadData(parseName("young"), id), new Date());
         },
       },
     );
     await t.registry.purgeUploads({ olderThan: before(t), dryRun: true });
     expect(aborted).toEqual([]);
     await t.registry.purgeUploads({ olderThan: before(t), dryRun: false });
-    expect(aborted).toEqual([uploadData(NAME, id)]);
+    expect(aborted).toEqual([uploadData(NAME, id), blobData(digestOf("old"))]);
   });
 });

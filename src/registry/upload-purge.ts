@@ -3,13 +3,14 @@ import { isName } from "../oci/name.ts";
 import type { StorageDriver } from "../storage/driver.ts";
 import { PathNotFoundError } from "../storage/errors.ts";
 import type { Logger } from "../telemetry/log.ts";
-import { REPOSITORIES } from "./layout.ts";
+import { BLOBS, REPOSITORIES } from "./layout.ts";
 import { childPagesIfAny } from "./list-children.ts";
 import type { UploadKey } from "./upload-folder.ts";
 
 const UPLOADS = "_uploads";
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const UNFINISHED_UPLOAD = new RegExp(`/${UPLOADS}/[0-9a-f-]{36}/data$`, "i");
+const UNFINISHED_BLOB = new RegExp(`^${BLOBS}/.+/data$`);
 const FOLDERS_PER_TURN = 256;
 
 /** Which uploads are to go. */
@@ -40,7 +41,7 @@ export interface PurgeParts {
 
 /**
  * Deletes uploads that were begun long ago and never finished. An upload whose age cannot be told is left alone, as is everything
- * that is not the folder of an upload.
+ * that is not the folder of an upload. What a store keeps of unfinished writes beside its files goes when it is as old.
  */
 export async function purgeUploads(parts: PurgeParts, request: PurgeRequest): Promise<PurgeResult> {
   const { log } = parts;
@@ -75,18 +76,24 @@ class Purge {
     }
   }
 
-  /** Gives up writes that the store keeps for old uploads where a listing does not show them. */
+  /**
+   * Gives up old writes that the store keeps where a listing does not show them: of uploads, and of blobs that were being stored when
+   * a server died.
+   */
   async abortUnfinished(): Promise<void> {
-    const { driver } = this.#parts;
+    await this.#abortUnfinishedIn(REPOSITORIES, (path) => UNFINISHED_UPLOAD.test(path) && !this.#isHeld(path.slice(0, -"/data".length)));
+    await this.#abortUnfinishedIn(BLOBS, (path) => UNFINISHED_BLOB.test(path));
+  }
+
+  async #abortUnfinishedIn(folder: string, isDoomed: (path: string) => boolean): Promise<void> {
+    const { driver, log } = this.#parts;
     if (driver.listUnfinished === undefined) return;
-    await this.#attempt(REPOSITORIES, async () => {
-      for await (const unfinished of driver.listUnfinished?.(REPOSITORIES) ?? []) {
+    await this.#attempt(folder, async () => {
+      for await (const { path, startedAt, abort } of driver.listUnfinished?.(folder) ?? []) {
         if (this.#request.signal?.aborted === true) return;
-        const isOld = unfinished.startedAt < this.#request.olderThan;
-        if (!isOld || !UNFINISHED_UPLOAD.test(unfinished.path) || this.#isHeld(unfinished.path.slice(0, -"/data".length))) continue;
-        await this.#attempt(unfinished.path, async () => {
-          if (!this.#request.dryRun) await unfinished.abort();
-        });
+        if (startedAt >= this.#request.olderThan || !isDoomed(path)) continue;
+        log.info("stale write", { path, "started.at": startedAt.toISOString(), "dry.run": this.#request.dryRun });
+        if (!this.#request.dryRun) await this.#attempt(path, abort);
       }
     });
   }

@@ -3,7 +3,7 @@ import { RegistryError } from "../oci/errors.ts";
 import type { FileWriter, StorageDriver } from "../storage/driver.ts";
 import { WriterBusyError } from "../storage/errors.ts";
 import type { BlobStore } from "./blob-store.ts";
-import type { KeptHashes } from "./kept-hashes.ts";
+import type { KeptHash, KeptHashes } from "./kept-hashes.ts";
 import { uploadData } from "./layout.ts";
 import type { AppendOptions, ByteSource } from "./registry.ts";
 import { headBytes, readHead, UploadBody } from "./upload-body.ts";
@@ -57,11 +57,9 @@ export class UploadSession implements AsyncDisposable {
     const writer = await openWriter(parts, key);
     hold.observe(() => writer.sizeBytes);
     const kept = parts.kept.take(key.id);
-    let hash = kept?.hash;
-    if (kept !== undefined && (kept.hash.sizeBytes !== writer.sizeBytes || (kept.hash.sizeBytes > 0 && kept.modifiedAtMs !== modifiedAtMs))) {
-      kept.hash[Symbol.dispose]();
-      hash = undefined;
-    }
+    const isOfTheseBytes = kept !== undefined && isHashOf(kept, { sizeBytes: writer.sizeBytes, modifiedAtMs, contentTag: writer.contentTag });
+    if (!isOfTheseBytes) kept?.hash[Symbol.dispose]();
+    let hash = isOfTheseBytes ? kept.hash : undefined;
     if (writer.sizeBytes === 0) hash ??= parts.hasher.begin(options.algorithm);
     return new UploadSession(parts, key, { hold, writer, hash });
   }
@@ -128,7 +126,7 @@ export class UploadSession implements AsyncDisposable {
     const { sizeBytes } = this.#writer;
     await this.#writer.close();
     if (this.#hash === undefined || this.#hash.sizeBytes !== sizeBytes) return;
-    this.#parts.kept.keep(this.#key.id, { hash: this.#hash, modifiedAtMs: await this.#parts.folders.modifiedAtMs(this.#key) });
+    this.#parts.kept.keep(this.#key.id, { hash: this.#hash, modifiedAtMs: await this.#parts.folders.modifiedAtMs(this.#key), contentTag: this.#writer.contentTag });
     this.#hash = undefined;
   }
 
@@ -149,6 +147,12 @@ export class UploadSession implements AsyncDisposable {
       await hashed;
     }
   }
+}
+
+/** Whether a hash that was put away is that of what the store holds now: another instance may have written meanwhile. */
+function isHashOf({ hash, modifiedAtMs, contentTag }: KeptHash, found: { readonly sizeBytes: number; readonly modifiedAtMs: number | undefined; readonly contentTag: string | undefined }): boolean {
+  if (hash.sizeBytes !== found.sizeBytes) return false;
+  return hash.sizeBytes === 0 || (modifiedAtMs === found.modifiedAtMs && contentTag === found.contentTag);
 }
 
 async function openWriter(parts: SessionParts, key: UploadKey): Promise<FileWriter> {

@@ -145,6 +145,12 @@ export interface FileWriter extends AsyncDisposable {
   readonly sizeBytes: number;
 
   /**
+   * A text that is another one when the stored bytes are others: as found at opening, and after `close` as left. Two writers of one
+   * file in turn show the same text if nobody wrote between them. Absent where `stat` tells when the bytes were last changed.
+   */
+  readonly contentTag?: string | undefined;
+
+  /**
    * Appends bytes. Await it before the next call: that is the back-pressure. The chunk may be reused when it resolves.
    * @throws StorageFullError; what was written up to then is counted by `sizeBytes`.
    */

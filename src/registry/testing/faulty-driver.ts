@@ -15,6 +15,8 @@ export class FaultyDriver implements StorageDriver {
   readonly calls: DriverCall[] = [];
   /** Set by tests: may throw, or wait. */
   before: (call: DriverCall) => void | Promise<void> = () => undefined;
+  /** Set by tests: what writers say of the stored bytes. */
+  contentTag: string | undefined;
   readonly #inner: StorageDriver;
 
   constructor(inner: StorageDriver, abilities: Abilities = {}) {
@@ -84,7 +86,11 @@ export class FaultyDriver implements StorageDriver {
 
   #watch(path: string, writer: FileWriter): FileWriter {
     const tell = (call: DriverCall): Promise<void> => this.#tell(call);
+    const tag = (): string | undefined => this.contentTag;
     return {
+      get contentTag() {
+        return tag();
+      },
       get sizeBytes() {
         return writer.sizeBytes;
       },
