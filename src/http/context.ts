@@ -39,6 +39,7 @@ export interface AppOptions {
   readonly catalogMaxEntries: number;
   readonly tagsMaxTags: number;
   readonly maxManifestBytes: number;
+  readonly maxHeaderBytes: number;
   /** How long a body may be silent before its request is ended, in milliseconds. */
   readonly stallTimeoutMs: number;
 }

@@ -3,6 +3,7 @@ import { hasNameForm, isName, parseName } from "../oci/name.ts";
 import { drainBody } from "./body.ts";
 import { type AppParts, type Peer, RequestContext } from "./context.ts";
 import { errorReply, requestFields } from "./errors.ts";
+import { hasTooLongHeaders } from "./header-size.ts";
 import { type Match, matchPath } from "./match.ts";
 import { issueToken } from "./handlers/token.ts";
 import { emptyReply, jsonReply, type Reply } from "./reply.ts";
@@ -24,6 +25,7 @@ export async function handleRequest(parts: AppParts, request: Request, peer: Pee
   try {
     const unhealthy = parts.unhealthy();
     if (unhealthy !== undefined) reply = refusal(context, "UNAVAILABLE", { detail: unhealthy, headers: { "Retry-After": "10" } });
+    else if (hasTooLongHeaders(request, parts.options.maxHeaderBytes)) reply = refusal(context, "UNSUPPORTED", { status: 431, message: "request header fields too large" });
     else if (isTokenRequest(parts, local)) reply = await issueToken(context);
     else if (match === undefined) reply = unrouted(context);
     else if ("redirectTo" in match) reply = redirection(context, parts.options.urls.prefix + match.redirectTo);

@@ -23,13 +23,16 @@ const TLS = z.object({
   letsencrypt: LETSENCRYPT.prefault({}),
 });
 
+/** The longest headers that the program can read: set when it is built. */
+export const MAX_HEADER_BYTES = 128 * 1024;
+
 const LIMITS = z.object({
   idletimeout: duration({ min: 1_000, max: 255_000 }).prefault("120s").describe("How long a connection may be idle between requests; at most 255s."),
   stalltimeout: duration({ min: 1_000 }).prefault("10m").describe("How long a request's body may be silent. Slow ones are not cut."),
   requests: integer({ min: 0 }).prefault(0).describe("Most requests served at once; more are answered 503. 0: no limit."),
   uploads: integer({ min: 0 }).prefault(0).describe("Most request bodies written to the store at once; more are answered 429. 0: no limit."),
   manifestbytes: byteSize({ min: 1024, max: 64 * 1024 * 1024 }).prefault("4MiB").describe("Largest manifest that is accepted."),
-  headerbytes: byteSize({ min: 4096, max: 128 * 1024 }).prefault("128KiB").meta({ inert: "the limit is 128 KiB, set when the program was built" }).describe("Most bytes of a request's headers; more are answered 431."),
+  headerbytes: byteSize({ min: 4096, max: MAX_HEADER_BYTES }).prefault("128KiB").describe("Most bytes of a request's line and headers, at most 128KiB; more are answered 431."),
 });
 
 /** `http`: the API's listener. */

@@ -127,6 +127,7 @@ function appOptions(config: Config): AppOptions {
     catalogMaxEntries: config.catalog.maxentries,
     tagsMaxTags: config.tags.maxtags,
     maxManifestBytes: http.limits.manifestbytes,
+    maxHeaderBytes: http.limits.headerbytes,
     stallTimeoutMs: http.limits.stalltimeout,
   };
 }

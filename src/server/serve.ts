@@ -47,7 +47,8 @@ export interface RunningServer {
 export async function startServer(loaded: LoadedConfig, env: Environment): Promise<RunningServer> {
   const { config } = loaded;
   const instanceId = crypto.randomUUID();
-  const log = openLogger(loggerOptions(config, { instanceId }), new LineWriter(2));
+  const sink = new LineWriter(2);
+  const log = openLogger(loggerOptions(config, { instanceId }), sink);
   const mails = new MailHooks(config.log.hooks, { log, clock: SYSTEM_CLOCK });
   for (const warning of loaded.warnings) log.warn(formatProblem(warning));
   if (loaded.file === undefined) log.info("no configuration file given: using the embedded default", { rootdirectory: config.storage.filesystem?.rootdirectory });
@@ -59,11 +60,17 @@ export async function startServer(loaded: LoadedConfig, env: Environment): Promi
   const api = await ApiListener.start(config.http, { app: app.parts, log, isReady, ...(acme === undefined ? {} : { acme }) });
   const jobs = startJobs(loaded, app, log);
   ready = true;
-  log.info(`listening on ${api.address}${isTlsOn(config.http.tls) ? ", tls" : ""}`);
-  log.flush();
+  announce(`listening on ${api.address}${isTlsOn(config.http.tls) ? ", tls" : ""}`, log, sink);
   notifyServiceManager(env["NOTIFY_SOCKET"], "READY=1");
   const server = new Server({ loaded, env, app, log, mails, api, acme, debug, jobs, setReady: (value) => void (ready = value) });
   return { log, address: api.address, stop: async (reason) => await server.stop(reason), reload: async () => await server.reload() };
+}
+
+// What waits for this line, and learns a free port from it, waits at every level of the log.
+function announce(message: string, log: RootLogger, sink: LineWriter): void {
+  if (log.isEnabled("info")) log.info(message);
+  else sink.write(`${message}\n`);
+  log.flush();
 }
 
 interface ServerParts {
