@@ -84,16 +84,20 @@ export class CreatedFile implements FileWriter {
   }
 
   async #publish(durable: boolean): Promise<void> {
+    let synced: Promise<void> | undefined;
     try {
       if (durable) await this.#open.sync();
       renameSync(this.#temporary, this.#file);
+      if (durable) synced = this.#folders.sync(dirname(this.#file));
+      // It is waited for below; it may fail before.
+      synced?.catch(() => undefined);
     } catch (error) {
       removeIfThere(this.#temporary);
       throw error;
     } finally {
       await this.#open.close();
     }
-    if (durable) await this.#folders.sync(dirname(this.#file));
+    await synced;
   }
 
   async #discard(): Promise<void> {

@@ -152,11 +152,13 @@ class FilesystemDriver implements StorageDriver {
     const from = this.localFile(source);
     const to = this.localFile(destination);
     await this.#write(destination, async () => {
+      let synced: Promise<void> | undefined;
       await this.#folders.within(dirname(to), () => {
         this.#committed.get(from)?.requireOwn();
         renameFile({ path: source, file: from }, { path: destination, file: to });
+        synced = this.#folders.syncMove(dirname(from), dirname(to));
       });
-      await this.#folders.syncMove(dirname(from), dirname(to));
+      await synced;
     });
   }
 

@@ -53,19 +53,19 @@ describe("Folders.within", () => {
 });
 
 describe("Folders.sync", () => {
-  test("resolves for folders that are there, and for one that was removed meanwhile", async () => {
-    const folders = new Folders();
+  test.each([false, true])("resolves for folders that are there, and for one that was removed meanwhile (one journal: %p)", async (isOrdered) => {
+    const folders = new Folders(isOrdered);
     await folders.sync(root);
     const folder = join(root, "a/b");
     await folders.within(folder, () => writeFileSync(join(folder, "x"), ""));
     await folders.sync(folder);
     rmSync(join(root, "a"), { recursive: true });
     await folders.sync(folder);
-    await folders.syncNames(folder);
+    await folders.syncMove(folder, folder);
   });
 
-  test("serves many at once", async () => {
-    const folders = new Folders();
+  test.each([false, true])("serves many at once (one journal: %p)", async (isOrdered) => {
+    const folders = new Folders(isOrdered);
     mkdirSync(join(root, "a"));
     await Promise.all(Array.from({ length: 50 }, (_, index) => folders.sync(index % 2 === 0 ? root : join(root, "a"))));
   });

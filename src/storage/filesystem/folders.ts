@@ -1,10 +1,9 @@
-import { closeSync, fsync, mkdirSync, openSync, statfsSync } from "node:fs";
+import { mkdirSync, statfsSync } from "node:fs";
 import { dirname } from "node:path";
-import { promisify } from "node:util";
 import { waitForAll } from "../../lib/concurrently.ts";
 import { isErrno } from "./errno.ts";
-
-const fsyncInPool = promisify(fsync);
+import { JournalSync } from "./journal-sync.ts";
+import { syncFolder } from "./sync-folder.ts";
 
 /** How often a folder that a clean-up removes between its making and its use is made again. */
 const MAKE_TRIES = 10;
@@ -17,7 +16,7 @@ interface Sync {
 
 /** Makes folders, and makes it certain that what they list outlives a power loss. */
 export class Folders {
-  readonly #isOrdered: boolean;
+  readonly #journal: JournalSync | undefined;
   /** Folders in which new ones were made that a power loss may still undo; the number tells one making from the next. */
   readonly #unsynced = new Map<string, number>();
   readonly #syncs = new Map<string, Sync>();
@@ -25,7 +24,7 @@ export class Folders {
 
   /** @param isOrdered Whether syncing one name makes every earlier change of names durable, see {@link isJournalOrdered}. */
   constructor(isOrdered = false) {
-    this.#isOrdered = isOrdered;
+    this.#journal = isOrdered ? new JournalSync() : undefined;
   }
 
   /** Runs an action that needs a folder; makes the folder with its parents when it is missing. */
@@ -40,21 +39,22 @@ export class Folders {
     }
   }
 
-  /** Makes the names in a folder durable, and the folder itself where it was made by this process. */
+  /** Makes the names in a folder durable, and the folder itself where it was made by this process. To be called in the same breath as the change. */
   async sync(folder: string): Promise<void> {
+    if (this.#journal !== undefined) return await this.#journal.sync(folder);
     const folders = [folder];
     if (this.#unsynced.size > 0) folders.push(...ancestorsOf(folder).filter((ancestor) => this.#unsynced.has(ancestor)));
-    await waitForAll(...folders.map((each) => this.syncNames(each)));
+    await waitForAll(...folders.map((each) => this.#syncNames(each)));
   }
 
-  /** Makes a name durable that went from one folder to another, and its absence where it was. */
+  /** Makes a name durable that went from one folder to another, and its absence where it was. To be called in the same breath as the change. */
   async syncMove(from: string, to: string): Promise<void> {
-    if (this.#isOrdered) await this.syncNames(to);
-    else await waitForAll(this.sync(to), this.syncNames(from));
+    if (this.#journal !== undefined) await this.#journal.sync(to);
+    else await waitForAll(this.sync(to), this.#syncNames(from));
   }
 
   /** Makes the names in a folder durable, as they are now. Calls for one folder share what they wait for. */
-  syncNames(folder: string): Promise<void> {
+  #syncNames(folder: string): Promise<void> {
     const running = this.#syncs.get(folder);
     if (running === undefined) return this.#start(folder);
     // The one that is running may have missed the caller's change.
@@ -74,7 +74,7 @@ export class Folders {
       // A clean-up removed a parent meanwhile: the caller tries again.
       if (!isErrno(error, "ENOENT")) throw error;
     } finally {
-      if (firstMade !== undefined && !this.#isOrdered) this.#markUnsynced(folder, firstMade);
+      if (firstMade !== undefined && this.#journal === undefined) this.#markUnsynced(folder, firstMade);
     }
   }
 
@@ -117,27 +117,6 @@ export function isJournalOrdered(folder: string): boolean {
       // The root is made by the first write; it will be where its parent is.
       if (!isErrno(error, "ENOENT") || existing === dirname(existing)) return false;
     }
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  // Windows opens no folders; its file systems journal the names.
-  if (process.platform === "win32") return;
-  let fd: number;
-  try {
-    fd = openSync(folder, "r");
-  } catch (error) {
-    // Removed after the change: there is nothing left to keep.
-    if (isErrno(error, "ENOENT", "ENOTDIR")) return;
-    throw error;
-  }
-  try {
-    await fsyncInPool(fd);
-  } catch (error) {
-    // Some network file systems cannot, and keep names by their own means.
-    if (!isErrno(error, "EINVAL", "ENOTSUP", "EOPNOTSUPP")) throw error;
-  } finally {
-    closeSync(fd);
   }
 }
 
