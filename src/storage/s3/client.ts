@@ -1,21 +1,13 @@
 import { createHash } from "node:crypto";
 import type { S3Client, S3ClientConfig } from "@aws-sdk/client-s3";
 import type { Logger } from "../../telemetry/log.ts";
+import type { ObjectStoreDeps } from "../object-store/deps.ts";
 import type { S3Options } from "./options.ts";
 import { RequestLog } from "./request-log.ts";
 import { Transport } from "./transport.ts";
 
 /** The SDK's module. */
 export type S3Sdk = typeof import("@aws-sdk/client-s3");
-
-/** What a driver is given besides its options. */
-export interface S3Deps {
-  readonly log: Logger;
-  /** The program's environment, for HTTP_PROXY, HTTPS_PROXY and NO_PROXY. */
-  readonly env?: Readonly<Record<string, string | undefined>>;
-  /** What the program calls itself, unless `useragent` says otherwise, like `registry/1.0`. */
-  readonly userAgent?: string;
-}
 
 interface OutgoingRequest {
   readonly protocol: string;
@@ -30,7 +22,7 @@ export interface S3Connection {
 }
 
 /** Loads the SDK and makes a client. Nothing is sent. */
-export async function openConnection(options: S3Options, deps: S3Deps): Promise<S3Connection> {
+export async function openConnection(options: S3Options, deps: ObjectStoreDeps): Promise<S3Connection> {
   const sdk = await import("@aws-sdk/client-s3");
   const endpoint = endpointOf(options);
   warnOfIgnored(options, deps.log);
@@ -76,7 +68,7 @@ function credentialsOf({ accesskey, secretkey, sessiontoken }: S3Options): Pick<
   return { credentials: { accessKeyId: accesskey, secretAccessKey: secretkey, ...(sessiontoken ? { sessionToken: sessiontoken } : {}) } };
 }
 
-function userAgentOf({ useragent }: S3Options, deps: S3Deps): Pick<S3ClientConfig, "customUserAgent"> {
+function userAgentOf({ useragent }: S3Options, deps: ObjectStoreDeps): Pick<S3ClientConfig, "customUserAgent"> {
   const agent = useragent || deps.userAgent;
   if (agent === undefined) return {};
   const [name = "", version] = agent.split("/", 2);

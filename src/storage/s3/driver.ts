@@ -3,13 +3,14 @@ import { checkRange } from "../byte-range.ts";
 import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type RedirectRequest, type StorageDriver } from "../driver.ts";
 import { PathNotFoundError } from "../errors.ts";
 import { listChildren } from "../object-store/children.ts";
+import { DEFAULT_REDIRECT_EXPIRY_MS, type ObjectStoreDeps } from "../object-store/deps.ts";
 import { HeldPaths } from "../object-store/held-paths.ts";
 import { type HasObjectKeys, ObjectKeys } from "../object-store/keys.ts";
 import { PartBuffers } from "../object-store/part-buffers.ts";
 import { readWhole, resumedStream } from "../object-store/resumed-stream.ts";
 import type { RetryPolicy } from "../object-store/retry.ts";
 import { Bucket, type Content, type ObjectFacts, type Range } from "./bucket.ts";
-import { openConnection, type S3Connection, type S3Deps } from "./client.ts";
+import { openConnection, type S3Connection } from "./client.ts";
 import { completeUpload } from "./complete.ts";
 import { CreatedObject } from "./created-object.ts";
 import { deleteTree } from "./deletion.ts";
@@ -35,9 +36,9 @@ const MAX_COMMITTED = 10_000;
  * that have no byte yet, of which distribution finds nothing. There is no lock between processes: when two of them write to one
  * upload, the commit of at least one fails, and a committed file has exactly the bytes of one of them.
  */
-export async function openS3Driver(options: S3Options, deps: S3Deps): Promise<StorageDriver & HasObjectKeys> {
+export async function openS3Driver(options: S3Options, deps: ObjectStoreDeps): Promise<StorageDriver & HasObjectKeys> {
   const connection = await openConnection(options, deps);
-  return new S3Driver(connection, options, await Presigner.open(connection, options));
+  return new S3Driver(connection, options, await Presigner.open(connection, { ...options, expiryMs: deps.redirectExpiryMs ?? DEFAULT_REDIRECT_EXPIRY_MS }));
 }
 
 class S3Driver implements StorageDriver, HasObjectKeys {

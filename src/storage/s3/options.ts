@@ -18,7 +18,6 @@ export const S3_OPTIONS = z
     regionendpoint: text().optional().describe("URL of a store that is not Amazon's."),
     forcepathstyle: flag().optional().describe("Bucket in the path, not in the host name. Default: when regionendpoint is set."),
     redirectendpoint: text().optional().describe("Scheme and host that clients reach the store at, for the URLs that they are sent to."),
-    redirectexpiry: duration({ min: 1_000, max: 7 * 24 * 3_600_000 }).prefault("20m").describe("How long such URLs are good for."),
     bucket: text().prefault("").describe("The bucket."),
     encrypt: flag().prefault(false).describe("Ask for encryption on the server."),
     keyid: text().optional().describe("KMS key for it."),

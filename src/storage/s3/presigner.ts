@@ -2,15 +2,21 @@ import type { RedirectRequest } from "../driver.ts";
 import type { S3Connection } from "./client.ts";
 import type { S3Options } from "./options.ts";
 
+/** Which URLs are made. */
+export interface PresignerOptions extends Pick<S3Options, "bucket" | "redirectendpoint"> {
+  /** How long they are good for. */
+  readonly expiryMs: number;
+}
+
 /** Makes URLs at which clients fetch objects themselves, without credentials, for a while. */
 export class Presigner {
   readonly #connection: S3Connection;
-  readonly #options: Pick<S3Options, "bucket" | "redirectexpiry">;
+  readonly #options: PresignerOptions;
   readonly #sign: typeof import("@aws-sdk/s3-request-presigner").getSignedUrl;
   /** Where clients reach the store, if not where we do. */
   readonly #publicEndpoint: URL | undefined;
 
-  private constructor(connection: S3Connection, options: Pick<S3Options, "bucket" | "redirectexpiry" | "redirectendpoint">, sign: typeof import("@aws-sdk/s3-request-presigner").getSignedUrl) {
+  private constructor(connection: S3Connection, options: PresignerOptions, sign: typeof import("@aws-sdk/s3-request-presigner").getSignedUrl) {
     this.#connection = connection;
     this.#options = options;
     this.#sign = sign;
@@ -18,7 +24,7 @@ export class Presigner {
   }
 
   /** Loads what signs URLs. */
-  static async open(connection: S3Connection, options: S3Options): Promise<Presigner> {
+  static async open(connection: S3Connection, options: PresignerOptions): Promise<Presigner> {
     const { getSignedUrl } = await import("@aws-sdk/s3-request-presigner");
     return new Presigner(connection, options, getSignedUrl);
   }
@@ -40,6 +46,6 @@ export class Presigner {
         { relation: "before", toMiddleware: "retryMiddleware", name: "publicEndpoint" },
       );
     }
-    return await this.#sign(client, command, { expiresIn: Math.round(this.#options.redirectexpiry / 1000) });
+    return await this.#sign(client, command, { expiresIn: Math.round(this.#options.expiryMs / 1000) });
   }
 }
