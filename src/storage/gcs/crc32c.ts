@@ -44,8 +44,7 @@ export function formatCrc32c(crc: number): string {
 
 /** @returns undefined for what is none */
 export function parseCrc32c(text: string | undefined): number | undefined {
-  const bytes = Buffer.from(text ?? "", "base64");
-  return bytes.length === 4 ? bytes.readUInt32BE() : undefined;
+  return text !== undefined && /^[A-Za-z0-9+/]{6}==$/.test(text) ? Buffer.from(text, "base64").readUInt32BE() : undefined;
 }
 
 type Tables = readonly [Int32Array, Int32Array, Int32Array, Int32Array, Int32Array, Int32Array, Int32Array, Int32Array];

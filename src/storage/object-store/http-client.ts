@@ -114,11 +114,13 @@ export class HttpClient {
     signal?.addEventListener("abort", abort, { once: true });
     try {
       const answered = answerTo(outgoing);
-      for (const bytes of body) await sendBytes(outgoing, bytes, { watch, answered });
-      outgoing.end();
+      const isSent = await sendBody(outgoing, body, { watch, answered });
       const incoming = await answered;
       watch.heard();
-      return await read(incoming, watch);
+      const result = await read(incoming, watch);
+      // The connection would wait for the rest for ever.
+      if (!isSent) outgoing.destroy();
+      return result;
     } catch (error) {
       outgoing.destroy();
       throw connectionError(error, `${method} ${url.host}`);
@@ -201,17 +203,25 @@ function answerTo(outgoing: ClientRequest): Promise<IncomingMessage> {
   return answered;
 }
 
-/** Writes bytes in slices, as fast as the socket takes them. A store may answer (with an error) before it has read everything. */
-async function sendBytes(outgoing: ClientRequest, bytes: Uint8Array, { watch, answered }: { readonly watch: SilenceWatch; readonly answered: Promise<unknown> }): Promise<void> {
+/**
+ * Writes a body in slices, as fast as the socket takes them. A store may answer (with an error) before it has read everything.
+ * @returns Whether all of it went out.
+ */
+async function sendBody(outgoing: ClientRequest, body: readonly Uint8Array[], { watch, answered }: { readonly watch: SilenceWatch; readonly answered: Promise<unknown> }): Promise<boolean> {
   let isAnswered = false;
   const settled = answered.then(
     () => void (isAnswered = true),
     () => void (isAnswered = true),
   );
-  for (let offset = 0; offset < bytes.length && !isAnswered; offset += SLICE_BYTES) {
-    if (!outgoing.write(bytes.subarray(offset, offset + SLICE_BYTES))) await Promise.race([drained(outgoing), settled]);
-    watch.heard();
+  for (const bytes of body) {
+    for (let offset = 0; offset < bytes.length; offset += SLICE_BYTES) {
+      if (isAnswered) return false;
+      if (!outgoing.write(bytes.subarray(offset, offset + SLICE_BYTES))) await Promise.race([drained(outgoing), settled]);
+      watch.heard();
+    }
   }
+  outgoing.end();
+  return true;
 }
 
 function drained(outgoing: ClientRequest): Promise<void> {
