@@ -16,7 +16,7 @@ export const AUTH_OPTIONS = z
     silly: SILLY_OPTIONS.optional().describe("Takes any Authorization header; for tests."),
     htpasswd: HTPASSWD_OPTIONS.optional().describe("A password file."),
     token: TOKEN_OPTIONS.optional().describe("A token server."),
-    certificate: CERTIFICATE_OPTIONS.optional().describe("Client certificates as users, beside the password file and for its rules."),
+    certificate: CERTIFICATE_OPTIONS.optional().meta({ inert: "the names in a client's certificate do not reach the program" }).describe("Client certificates as users, beside the password file and for its rules."),
   })
   .refine((auth) => auth.certificate?.enabled !== true || auth.htpasswd !== undefined, {
     path: ["certificate"],

@@ -37,6 +37,9 @@ const DEFAULT_CIPHERS = [
   "ECDHE-RSA-AES128-GCM-SHA256",
 ].join(":");
 
+/** Bun refuses clients without a verified certificate, or none. */
+const INDISTINCT: ReadonlySet<string> = new Set(["require-any-client-cert", "verify-client-cert-if-given"]);
+
 /** A certificate and its key, in PEM text. */
 export interface KeyPair {
   readonly certificate: string;
@@ -78,6 +81,7 @@ export function tlsMaterial(tls: HttpOptions["tls"], pair: KeyPair, log: Logger)
     return pem;
   });
   const asksForOne = clientCas.length > 0;
+  if (asksForOne && INDISTINCT.has(tls.clientauth)) log.warn("http.tls.clientauth is taken for request-client-cert: what a client shows does not reach the program", { clientauth: tls.clientauth });
   const material: TlsMaterial = {
     ...pair,
     clientCas,
