@@ -5,6 +5,7 @@ import { SYSTEM_CLOCK } from "../lib/clock.ts";
 import type { ProxyRegistry } from "../proxy/proxy-registry.ts";
 import { clearPresence, PRESENCE_INTERVAL_MS, writePresence } from "../registry/gc/state.ts";
 import { LineWriter } from "../telemetry/line-writer.ts";
+import type { LogLevel } from "../telemetry/log.ts";
 import { openLogger, type RootLogger } from "../telemetry/logger.ts";
 import { MailHooks } from "../telemetry/mail-hooks.ts";
 import { type Acme, isAcmeOn, openAcme } from "./acme.ts";
@@ -124,8 +125,13 @@ class Server {
     const done: string[] = [];
     if (await api.reloadCertificate()) done.push("certificate");
     done.push(...((await app.parts.access?.reload?.()) ?? []));
-    done.push(...(await reloadLevel(loaded, env, log)));
+    const level = await configuredLevel(loaded, env);
+    if (level !== log.level()) done.push(`log level ${level}`);
+    // The more talkative of both levels says what was done.
+    const isHeard = log.isEnabled("info");
+    if (!isHeard) log.setLevel(level);
     log.info("reloaded", { changed: done.length === 0 ? "nothing" : done.join(", ") });
+    if (isHeard) log.setLevel(level);
     notifyServiceManager(env["NOTIFY_SOCKET"], "READY=1");
   }
 
@@ -243,10 +249,7 @@ export function isInWindow(window: string | undefined, now: Date): boolean {
   return from <= to ? time >= from && time < to : time >= from || time < to;
 }
 
-async function reloadLevel(loaded: LoadedConfig, env: Environment, log: RootLogger): Promise<string[]> {
+async function configuredLevel(loaded: LoadedConfig, env: Environment): Promise<LogLevel> {
   const { config } = await loadConfig({ path: loaded.file, env, strict: false });
-  const level = config.log.level ?? "info";
-  if (level === (loaded.config.log.level ?? "info")) return [];
-  log.setLevel(level);
-  return [`log level ${level}`];
+  return config.log.level ?? "info";
 }

@@ -24,6 +24,7 @@ export type LineListener = (line: LogLine) => void;
 
 /** The program's logger: its level can change, and its lines can be listened to. */
 export interface RootLogger extends Logger {
+  level(): LogLevel;
   setLevel(level: LogLevel): void;
   /** Tells a listener of every line of these levels. */
   listen(levels: ReadonlySet<LogLevel>, listener: LineListener): void;
@@ -44,6 +45,7 @@ export function openLogger(options: LoggerOptions, sink: LineSink): RootLogger {
   const shared: Shared = { threshold: LOG_LEVELS.indexOf(options.level), format: lineFormat(options.format), sink, reportCaller: options.reportCaller, listeners: [] };
   const logger = new LineLogger(shared, options.fields);
   return Object.assign(logger, {
+    level: () => LOG_LEVELS[shared.threshold] ?? options.level,
     setLevel: (level: LogLevel) => void (shared.threshold = LOG_LEVELS.indexOf(level)),
     listen: (levels: ReadonlySet<LogLevel>, listener: LineListener) => void shared.listeners.push({ levels, listener }),
     flush: () => sink.flush(),
