@@ -13,7 +13,7 @@ const START_MS = 60_000;
 /**
  * Starts Ceph with its S3 gateway: one monitor, one daemon that keeps objects in memory, one `radosgw`. Nothing but loopback, nothing
  * outside a folder that goes away with it.
- * @throws Error with the gateway's output when it does not come up.
+ * @throws Error with its output when it does not come up.
  */
 export async function startCeph(): Promise<S3Server> {
   await using cleanup = new AsyncDisposableStack();
@@ -29,13 +29,15 @@ export async function startCeph(): Promise<S3Server> {
   await ceph("monmaptool", "--create", "--clobber", "--addv", "a", `[v1:127.0.0.1:${monitorPort}]`, "--fsid", fsid, monmap);
   await ceph("ceph-mon", "--mkfs", "-i", "a", "--monmap", monmap);
   cleanup.use(startChild(["ceph-mon", "--conf", conf, "-f", "-i", "a"]));
-  const osd = crypto.randomUUID();
-  await ceph("ceph", "osd", "new", osd);
-  await ceph("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd);
-  cleanup.use(startChild(["ceph-osd", "--conf", conf, "-f", "-i", "0"]));
+  const storageId = crypto.randomUUID();
+  await ceph("ceph", "osd", "new", storageId);
+  // By itself the daemon would do this before it knows the cluster well enough, now and then, and end.
+  await ceph("ceph", "osd", "crush", "add", "osd.0", "1", "root=default", "host=localhost");
+  await ceph("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", storageId);
+  const storage = cleanup.use(startChild(["ceph-osd", "--conf", conf, "-f", "-i", "0"]));
   const gateway = cleanup.use(startChild(["radosgw", "--conf", conf, "-f", "-n", "client.rgw"]));
   const endpoint = `http://127.0.0.1:${port}`;
-  await untilAnswered(endpoint, () => gateway.output());
+  await untilAnswered(endpoint, () => `${storage.output()}${gateway.output()}`);
   await ceph("radosgw-admin", "user", "create", "--uid=test", "--display-name=test", `--access-key=${ACCESS_KEY}`, `--secret-key=${SECRET_KEY}`);
   const owned = cleanup.move();
   const server = { endpoint, accessKey: ACCESS_KEY, secretKey: SECRET_KEY, region: "us-east-1" };
@@ -47,7 +49,7 @@ async function untilAnswered(url: string, output: () => string): Promise<void> {
   for (;;) {
     const answer = await fetch(url, { signal: AbortSignal.timeout(5000) }).catch(() => undefined);
     if (answer?.ok === true) return;
-    if (Date.now() > deadline) throw new Error(`the gateway of Ceph did not come up:\n${output()}`);
+    if (Date.now() > deadline) throw new Error(`Ceph did not come up:\n${output()}`);
     await Bun.sleep(100);
   }
 }
@@ -73,7 +75,10 @@ osd pool default pg num = 8
 osd pool default pgp num = 8
 osd pool default pg autoscale mode = off
 osd crush chooseleaf type = 0
-osd crush update on start = true
+osd crush update on start = false
+osd class update on start = false
+paxos propose interval = 0.02
+paxos min wait = 0.01
 mon allow pool size one = true
 mon warn on pool no redundancy = false
 mon max pg per osd = 1000
