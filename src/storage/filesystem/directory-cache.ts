@@ -1,13 +1,10 @@
-import { type BigIntStats, type Dirent, readdirSync, stat, statSync } from "node:fs";
-import { readdir } from "node:fs/promises";
+import { type Dirent, readdirSync, type Stats, statSync } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { LruMap } from "../../lib/lru.ts";
 import type { DirectoryEntry } from "../driver.ts";
 import { isPathName } from "../paths.ts";
 import { isErrno } from "./errno.ts";
-
-const statInPool = promisify(stat);
 
 /** Names kept over all folders, so that a page of a large one costs a search and not a reading: some 30 MiB. */
 const MAX_NAMES = 200_000;
@@ -24,12 +21,15 @@ const COARSE_TICK_MS = 2_500;
 /** A folder whose list of names takes more than this is read in the thread pool. */
 const MAX_SYNC_FOLDER_BYTES = 256 * 1024;
 
-/** What changes whenever names are added to a folder or taken from it, and cannot be set back by a copying program. */
+/**
+ * What changes whenever names are added to a folder or taken from it, and cannot be set back by a copying program. Milliseconds with
+ * fractions tell a quarter of a microsecond apart, in which no folder changes twice.
+ */
 interface FolderState {
-  readonly dev: bigint;
-  readonly ino: bigint;
-  readonly mtimeNs: bigint;
-  readonly ctimeNs: bigint;
+  readonly dev: number;
+  readonly ino: number;
+  readonly mtimeMs: number;
+  readonly ctimeMs: number;
 }
 
 interface Sighting {
@@ -58,7 +58,7 @@ export class DirectoryCache {
 
   /** The children in bytewise order of names; undefined for a folder so large that it is better read in the thread pool. */
   list(folder: string): readonly DirectoryEntry[] | undefined {
-    const info = statSync(folder, { bigint: true });
+    const info = statSync(folder);
     const known = this.#find(folder, info);
     if (known !== undefined) return known;
     if (info.size > MAX_SYNC_FOLDER_BYTES) return undefined;
@@ -68,7 +68,7 @@ export class DirectoryCache {
 
   /** As `list`, for any folder, by the thread pool. */
   async listInPool(folder: string): Promise<readonly DirectoryEntry[]> {
-    const info = await statInPool(folder, { bigint: true });
+    const info = await stat(folder);
     const known = this.#find(folder, info);
     if (known !== undefined) return known;
     const isTrusted = this.#isTrusted(folder, info);
@@ -81,19 +81,19 @@ export class DirectoryCache {
   }
 
   /** Whether what is read from now on has every name that came with this state. */
-  #isTrusted(folder: string, info: BigIntStats): boolean {
+  #isTrusted(folder: string, info: Stats): boolean {
     const nowMs = this.#nowMs();
     const sighting = this.#sightings.get(folder);
     if (sighting === undefined || !isSame(sighting.state, info)) {
       this.#sightings.set(folder, { state: stateOf(info), firstSeenMs: nowMs });
       return false;
     }
-    const tickMs = info.ctimeNs % 1_000_000_000n === 0n ? COARSE_TICK_MS : TICK_MS;
+    const tickMs = info.ctimeMs % 1000 === 0 ? COARSE_TICK_MS : TICK_MS;
     return nowMs - sighting.firstSeenMs >= tickMs;
   }
 
   /** @param info What the listing is to be kept under, if it is. */
-  #keep(folder: string, info: BigIntStats | undefined, found: readonly Dirent[]): readonly DirectoryEntry[] {
+  #keep(folder: string, info: Stats | undefined, found: readonly Dirent[]): readonly DirectoryEntry[] {
     // Names outside the grammar (lost+found) cannot be asked for, and were stored by nobody who uses a driver.
     const named = found.filter(({ name }) => isPathName(name));
     const entries = named.map((entry) => ({ name: entry.name, isDirectory: isDirectory(folder, entry) }));
@@ -110,11 +110,11 @@ export class DirectoryCache {
 }
 
 function isSame(a: FolderState, b: FolderState): boolean {
-  return a.ctimeNs === b.ctimeNs && a.mtimeNs === b.mtimeNs && a.ino === b.ino && a.dev === b.dev;
+  return a.ctimeMs === b.ctimeMs && a.mtimeMs === b.mtimeMs && a.ino === b.ino && a.dev === b.dev;
 }
 
-function stateOf({ dev, ino, mtimeNs, ctimeNs }: BigIntStats): FolderState {
-  return { dev, ino, mtimeNs, ctimeNs };
+function stateOf({ dev, ino, mtimeMs, ctimeMs }: Stats): FolderState {
+  return { dev, ino, mtimeMs, ctimeMs };
 }
 
 function isPlain(entry: Dirent): boolean {
