@@ -67,7 +67,7 @@ export interface MountedBlob extends BlobInfo {
   readonly from: RepositoryName;
 }
 
-/** Bytes of a request body, in any chunk size. */
+/** Bytes of a request body, in any chunk size. Chunks are given away: the memory of one that is a whole buffer may be freed once it was read. */
 export type ByteSource = AsyncIterable<Uint8Array>;
 
 /** Blobs on their way in. */

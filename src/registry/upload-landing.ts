@@ -67,6 +67,7 @@ class GatheredBytes implements AsyncDisposable {
       offset += length;
       if (this.#filled === this.#filling.length) await this.#turn();
     }
+    release(chunk);
   }
 
   /** Lands what is left, and waits until all has landed. */
@@ -96,4 +97,9 @@ class GatheredBytes implements AsyncDisposable {
     await this.#landing;
     if (this.#failure !== undefined) throw this.#failure.error;
   }
+}
+
+/** Frees a chunk's memory at once. Left to the garbage collector, the chunks of four fast uploads were 70 MiB more at the peak. */
+function release({ buffer, byteLength }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
 }
