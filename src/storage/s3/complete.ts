@@ -13,7 +13,9 @@ const FOREIGN_PARTS: ReadonlySet<string> = new Set(["InvalidPart", "InvalidPartO
  */
 export async function completeUpload(bucket: Bucket, upload: UploadRef, parts: readonly Part[]): Promise<string> {
   try {
-    return await bucket.complete(upload, parts);
+    const etag = await bucket.complete(upload, parts);
+    // Ceph leaves it empty.
+    return etag !== "" ? etag : await etagOfMade(bucket, upload, parts);
   } catch (error) {
     if (!(error instanceof S3CallError)) throw error;
     if (FOREIGN_PARTS.has(error.code)) throw new Error(`s3: ${upload.key} was written to by somebody else, too; its bytes are given up`, { cause: error });
@@ -21,6 +23,12 @@ export async function completeUpload(bucket: Bucket, upload: UploadRef, parts: r
     if (made === undefined || !isMadeOf(made, parts)) throw error;
     return made.etag;
   }
+}
+
+async function etagOfMade(bucket: Bucket, upload: UploadRef, parts: readonly Part[]): Promise<string> {
+  const made = await bucket.head(upload.key);
+  if (made === undefined || !isMadeOf(made, parts)) throw new Error(`s3: ${upload.key} was written to by somebody else at the same time`);
+  return made.etag;
 }
 
 function isMadeOf(object: { readonly sizeBytes: number; readonly etag: string }, parts: readonly Part[]): boolean {
