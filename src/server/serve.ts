@@ -27,7 +27,7 @@ const MINUTE_MS = 60_000;
 const PROXY_COLLECTION_MS = 30 * MINUTE_MS;
 const PROXY_UPKEEP_MS = 5_000;
 const PULL_TIMES_FLUSH_MS = 10 * MINUTE_MS;
-/** The first purge comes within this time, at random: instances that start together do not all walk the store at once. */
+/** The first purge comes within this time (or an interval, if that is shorter), at random: instances that start together do not all walk the store at once. */
 const PURGE_SPREAD_MS = 60 * MINUTE_MS;
 
 /** Serves until a signal ends it. @throws Error that names what is wrong with configuration, store or address */
@@ -177,7 +177,7 @@ function startJobs(loaded: LoadedConfig, app: App, log: RootLogger): Jobs {
   const { maintenance } = loaded.config.storage;
   const { uploadpurging, garbagecollect, readonly } = maintenance;
   if (uploadpurging.enabled) {
-    const delayMs = Math.floor(Math.random() * PURGE_SPREAD_MS);
+    const delayMs = Math.floor(Math.random() * Math.min(PURGE_SPREAD_MS, uploadpurging.interval));
     log.info(`Starting upload purge in ${Math.round(delayMs / MINUTE_MS)}m0s`);
     jobs.start("upload purge", { delayMs, intervalMs: uploadpurging.interval }, async (signal) => {
       await app.local.registry.purgeUploads({ olderThan: new Date(SYSTEM_CLOCK.now() - uploadpurging.age), dryRun: uploadpurging.dryrun, signal });
@@ -213,6 +213,8 @@ function startCollector(loaded: LoadedConfig, app: App, parts: { readonly jobs: 
   const next = nextRun(garbagecollect);
   parts.jobs.start("garbage collection", { delayMs: next(), intervalMs: next }, async (signal) => {
     if (!isInWindow(garbagecollect.window, new Date())) return;
+    // What was pulled a moment ago counts, too.
+    await app.pullTimes?.flush();
     if (retention.enabled) await maintenance.applyRetention({ dryRun: retention.dryrun || garbagecollect.dryrun, signal });
     await collect(signal);
   });
