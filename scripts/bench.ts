@@ -13,6 +13,7 @@ import { parseArgs } from "node:util";
 import { type Contender, nginxContender, registryContender } from "./bench/contender.ts";
 import { openBench } from "./bench/environment.ts";
 import { MIX_WORKLOADS } from "./bench/mixes.ts";
+import { MIRROR } from "./bench/mirror.ts";
 import { machine, Report, table } from "./bench/report.ts";
 import { IMAGES, referrersWorkload, requestWorkloads } from "./bench/requests.ts";
 import { IDLE, measurePushLimit, STREAMS } from "./bench/streams.ts";
@@ -97,7 +98,7 @@ async function main(): Promise<void> {
 }
 
 function allWorkloads(scale: Scale): Workload[] {
-  return [IDLE, ...STREAMS, ...IMAGES, ...requestWorkloads(scale), referrersWorkload(scale), ...MIX_WORKLOADS];
+  return [IDLE, ...STREAMS, ...IMAGES, ...requestWorkloads(scale), referrersWorkload(scale), ...MIX_WORKLOADS, ...MIRROR];
 }
 
 interface Plan {

@@ -18,6 +18,10 @@ export interface StartOptions {
   /** The storage folder. */
   readonly folder: string;
   readonly tls?: { readonly certificate: string; readonly key: string };
+  /** The registry that a registry mirrors. */
+  readonly mirrorOf?: string;
+  /** Bytes a second that nginx sends to each connection, as in its `limit_rate`. */
+  readonly bytesPerSecond?: number;
 }
 
 /** A running server. */
@@ -41,7 +45,7 @@ export function registryContender(name: string, command: string): Contender {
   return {
     name,
     isRegistry: true,
-    async start({ folder, tls }) {
+    async start({ folder, tls, mirrorOf }) {
       await mkdir(join(folder, "data"), { recursive: true });
       const port = await freePort();
       const config = {
@@ -51,6 +55,7 @@ export function registryContender(name: string, command: string): Contender {
         http: { addr: `127.0.0.1:${port}`, secret: "a secret of the benchmark", ...(tls === undefined ? {} : { tls }) },
         // Distribution serves 1000 entries at most unless told; both are asked for whole pages.
         catalog: { maxentries: 100_000 },
+        ...(mirrorOf === undefined ? {} : { proxy: { remoteurl: mirrorOf } }),
       };
       await Bun.write(join(folder, "config.yml"), stringify(config));
       return await launch([command, "serve", join(folder, "config.yml")], { folder, port, scheme: tls === undefined ? "http" : "https" });
@@ -63,7 +68,7 @@ export function nginxContender(): Contender {
   return {
     name: "nginx",
     isRegistry: false,
-    async start({ folder }) {
+    async start({ folder, bytesPerSecond = 0 }) {
       const port = await freePort();
       const lines = [
         "daemon off; user root; worker_processes auto; error_log stderr crit;",
@@ -72,7 +77,7 @@ export function nginxContender(): Contender {
         "http {",
         "  access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000; default_type application/octet-stream;",
         ...["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `  ${kind}_temp_path ${join(folder, `nginx-${kind}`)};`),
-        `  server { listen 127.0.0.1:${port}; root ${join(folder, "files")}; }`,
+        `  server { listen 127.0.0.1:${port}; root ${join(folder, "files")}; limit_rate ${bytesPerSecond}; }`,
         "}",
       ];
       await Bun.write(join(folder, "nginx.conf"), lines.join("\n"));

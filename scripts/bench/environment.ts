@@ -1,6 +1,6 @@
 import { link, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { benchFolder, type Contender, type Server } from "./contender.ts";
+import { benchFolder, type Contender, nginxContender, type Server } from "./contender.ts";
 import { run } from "./load.ts";
 import { type BigFile, SeededStore, type SeededImage, writeBigFile } from "./seed.ts";
 import type { Bench, Reader, Scale, Seed } from "./workload.ts";
@@ -49,15 +49,24 @@ export async function openBench(scale: Scale, parent: string): Promise<Bench & A
         await seed(new SeededStore(join(path, "data")));
         return await contender.start({ folder: path });
       }),
-    fresh: async (contender, seed) => await startFresh(contender, await newFolder(), seed),
+    fresh: async (contender, options = {}) => await startFresh(contender, await newFolder(), options),
+    async upstream(bytesPerSecond) {
+      const big = await bench.bigFile(0, scale.bigMiB);
+      const server = await keep(`upstream-${bytesPerSecond}`, async () => {
+        const path = await newFolder();
+        await seedUpstream(join(path, "files"), big);
+        return await nginxContender().start({ folder: path, bytesPerSecond });
+      });
+      return { url: server.url, big };
+    },
   };
   await mkdir(scratch);
   return { ...bench, [Symbol.asyncDispose]: () => cleanup.disposeAsync() };
 }
 
-async function startFresh(contender: Contender, folder: string, seed: Seed | undefined): Promise<Server> {
+async function startFresh(contender: Contender, folder: string, { seed, mirrorOf }: { readonly seed?: Seed; readonly mirrorOf?: string }): Promise<Server> {
   await seed?.(new SeededStore(join(folder, "data")));
-  const server = await contender.start({ folder });
+  const server = await contender.start({ folder, ...(mirrorOf === undefined ? {} : { mirrorOf }) });
   return {
     ...server,
     async [Symbol.asyncDispose]() {
@@ -75,6 +84,13 @@ async function removeLargeFiles(folder: string): Promise<void> {
   for await (const file of new Bun.Glob("**/*").scan({ cwd: folder, absolute: true, dot: true })) {
     if (Bun.file(file).size >= LARGE_FILE_BYTES) await rm(file);
   }
+}
+
+/** As much of a registry as a mirror asks for, in plain files. */
+async function seedUpstream(files: string, big: BigFile): Promise<void> {
+  await mkdir(join(files, "v2/bench/big/blobs"), { recursive: true });
+  await Bun.write(join(files, "v2/index.html"), "{}");
+  await link(big.path, join(files, "v2/bench/big/blobs", big.digest));
 }
 
 /** Fills a store with what is read, and the folder that nginx serves with the same files. */

@@ -43,9 +43,9 @@ async function measureMix(bench: Bench, contender: Contender, mix: Mix): Promise
   const files = await bench.mixFiles();
   const works = makeWorks(mix, { totalMiB: bench.scale.mixMiB, files });
   const totalMiB = works.reduce((sum, { sizeMiB }) => sum + sizeMiB, 0);
-  await using server = await bench.fresh(contender, async (store) => {
+  await using server = await bench.fresh(contender, { seed: async (store) => {
     for (const file of files) await store.addFile("bench/mix", file);
-  });
+  } });
   let seconds = 0;
   const { cpuSeconds } = await timed(server, async () => {
     ({ seconds } = await runClient({ kind: "mix", port: server.port, clients: CLIENTS, works: works.map(({ work }) => work) }));

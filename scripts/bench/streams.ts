@@ -37,7 +37,7 @@ type Push = (server: Server, name: string, file: BigFile) => Promise<void>;
  * Makes the kernel own memory for what will be written: a virtual machine gives free memory back to its host, and getting it page by page
  * takes longer than the push. Once before each measurement, for every contender alike.
  */
-async function warmMemory(mib: number): Promise<void> {
+export async function warmMemory(mib: number): Promise<void> {
   const wanted = Math.min(mib, Math.floor(freemem() / 1024 ** 2 / 2));
   const child = Bun.spawn([process.execPath, "-e", `const blocks = []; for (let i = 0; i < ${Math.ceil(wanted / 64)}; i++) blocks.push(new Uint8Array(64 * 1024 * 1024).fill(1));`], { stdout: "ignore", stderr: "ignore" });
   await child.exited;

@@ -38,7 +38,9 @@ export interface Bench {
   /** The contender's server on a store that `seed` fills when the key is first asked for; it keeps running. */
   kept(contender: Contender, key: string, seed: Seed): Promise<Server>;
   /** A server for one measurement, on a store that is empty but for what `seed` puts there. */
-  fresh(contender: Contender, seed?: Seed): Promise<Server>;
+  fresh(contender: Contender, options?: { readonly seed?: Seed; readonly mirrorOf?: string }): Promise<Server>;
+  /** A server of nothing but the big blob, through nginx, in `bench/big`; it keeps running. @param bytesPerSecond To each connection; 0: as fast as it goes. */
+  upstream(bytesPerSecond: number): Promise<{ readonly url: string; readonly big: BigFile }>;
   /** A folder for what a workload makes itself. */
   readonly scratch: string;
 }
