@@ -38,6 +38,9 @@ export interface AccessController {
   /** Looks at its files now; what is broken keeps its last good content, and is logged. @returns What changed, for the log. */
   reload?(): Promise<readonly string[]>;
 
+  /** Whether users may be named by client certificates. */
+  readonly usesCertificates?: boolean;
+
   /** Where clients fetch tokens from this registry itself; absent when they need none of it. */
   readonly tokenEndpoint?: TokenEndpoint;
 }

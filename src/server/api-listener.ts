@@ -122,7 +122,7 @@ function sameAddress(address: string, options: HttpOptions): ListenAddress {
 }
 
 function listenOptions(options: HttpOptions, parts: ApiListenerParts, at: { readonly address: ListenAddress; readonly pair: KeyPair | undefined }): ListenOptions {
-  const tls = at.pair === undefined ? undefined : tlsMaterial(options.tls, at.pair, parts.log);
+  const tls = at.pair === undefined ? undefined : tlsMaterial(options.tls, at.pair, { log: parts.log, certificatesNameUsers: parts.app.access?.usesCertificates === true });
   return {
     address: at.address,
     tls,

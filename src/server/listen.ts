@@ -1,6 +1,9 @@
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { createConnection } from "node:net";
 import type { Peer } from "../http/context.ts";
+import { formatAddress, plainAddress } from "./addresses.ts";
+import { bunTlsOptions } from "./tls.ts";
+import { type FrontPurpose, TlsFront } from "./tls-front.ts";
 
 /** Where to listen. */
 export type ListenAddress =
@@ -19,6 +22,8 @@ export interface TlsMaterial {
   readonly minVersion: "TLSv1.2" | "TLSv1.3";
   /** OpenSSL cipher list; undefined for the default. */
   readonly ciphers: string | undefined;
+  /** What is done with clients' certificates, where that is more than Bun's HTTP server can see to; TLS then ends in a front before it. */
+  readonly front: FrontPurpose | undefined;
 }
 
 /** How to listen. */
@@ -47,7 +52,6 @@ export interface Listener {
 
 /** The largest body is bounded by the store, not by the server. */
 const NO_BODY_LIMIT = Number.MAX_SAFE_INTEGER;
-const TLS_VERSIONS = { "TLSv1.2": 0x0303, "TLSv1.3": 0x0304 } as const;
 
 /**
  * Reads `http.addr`: `:5000`, `127.0.0.1:5000`, `[::1]:5000`, `registry.internal:5000`, or nothing for any port on all addresses.
@@ -64,62 +68,92 @@ export function parseAddress(text: string): Extract<ListenAddress, { net: "tcp" 
 
 /** Starts to listen. @throws Error that names the address when it cannot. */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { address } = options;
-  if (address.net === "unix") {
-    await removeStaleSocket(address.path);
-    const server = serve(options, { unix: address.path });
-    chmodSync(address.path, address.mode);
-    return listenerOf(server, address.path);
-  }
-  const server = serveTcp(options, address);
-  return listenerOf(server, formatAddress(server.hostname ?? "", server.port ?? address.port));
+  if (options.tls?.front !== undefined) return await listenBehindFront(options, options.tls, options.tls.front);
+  const server = await bind(options.address, options.tls !== undefined, (place) => serve(options, place));
+  return listenerOf(server, options.address.net === "unix" ? options.address.path : formatAddress(server.hostname ?? "", server.port ?? options.address.port));
 }
 
-function serveTcp(options: ListenOptions, address: Extract<ListenAddress, { net: "tcp" }>): Bun.Server<undefined> {
-  // A certificate is swapped by a second listener on the same port: Bun ignores new TLS material in `reload`.
-  const common = { port: address.port, reusePort: options.tls !== undefined };
-  if (address.hostname !== undefined) return serve(options, { ...common, hostname: address.hostname });
+async function listenBehindFront(options: ListenOptions, tls: TlsMaterial, purpose: FrontPurpose): Promise<Listener> {
+  let front: TlsFront | undefined;
+  const server = serve({ ...options, tls: undefined }, { hostname: "127.0.0.1", port: 0, reusePort: false }, (request) => {
+    const known = front?.peerOf(server.requestIP(request)?.port);
+    return known === undefined ? undefined : { address: known.address, scheme: "https", ...(known.certificate === undefined ? {} : { certificate: known.certificate }) };
+  });
   try {
-    return serve(options, { ...common, hostname: "::" });
+    const opened = await TlsFront.open({ ...purpose, tls, http2: options.http2, applicationPort: server.port ?? 0 });
+    front = opened;
+    const address = await bind(options.address, true, (place) => opened.listen(place));
+    return {
+      address,
+      pending: () => server.pendingRequests,
+      async stop(graceful) {
+        opened.close();
+        if (!graceful) opened.terminate();
+        await server.stop(!graceful);
+        await opened.closed();
+      },
+    };
+  } catch (error) {
+    await server.stop(true);
+    throw error;
+  }
+}
+
+/** Binds a place; on all addresses where none is named. */
+async function bind<Bound>(address: ListenAddress, shared: boolean, start: (place: Place) => Bound): Promise<Bound> {
+  if (address.net === "unix") {
+    await removeStaleSocket(address.path);
+    const bound = atPlace(start, { unix: address.path });
+    chmodSync(address.path, address.mode);
+    return bound;
+  }
+  // A certificate is swapped by a second listener on the same port: Bun ignores new TLS material in `reload`.
+  const common = { port: address.port, reusePort: shared };
+  if (address.hostname !== undefined) return atPlace(start, { ...common, hostname: address.hostname });
+  try {
+    return atPlace(start, { ...common, hostname: "::" });
   } catch (error) {
     if (isInUse(error)) throw error;
     // No IPv6 on this machine.
-    return serve(options, { ...common, hostname: "0.0.0.0" });
+    return atPlace(start, { ...common, hostname: "0.0.0.0" });
   }
 }
 
-type Place = { readonly unix: string } | { readonly hostname: string; readonly port: number; readonly reusePort: boolean };
-
-function serve(options: ListenOptions, place: Place): Bun.Server<undefined> {
-  const scheme = options.tls === undefined ? "http" : "https";
-  const base = {
-    development: false as const,
-    maxRequestBodySize: NO_BODY_LIMIT,
-    ...(options.tls === undefined ? {} : { tls: tlsOptions(options.tls) }),
-    error: options.failed,
-    fetch(request: Request, server: Bun.Server<undefined>): Promise<Response> {
-      // Bun's idle timeout ends steady but slow transfers both ways; bodies have a watch of their own, and layers take as long as they take.
-      if (request.body !== null || request.url.includes("/blobs/")) server.timeout(request, 0);
-      return options.handle(request, { address: peerAddress(server.requestIP(request)), scheme }, server.pendingRequests);
-    },
-  };
+function atPlace<Bound>(start: (place: Place) => Bound, place: Place): Bound {
   try {
-    return "unix" in place ? Bun.serve({ ...base, unix: place.unix }) : Bun.serve({ ...base, ...place, idleTimeout: options.idleTimeoutSeconds, http2: options.http2 });
+    return start(place);
   } catch (error) {
     const where = "unix" in place ? place.unix : formatAddress(place.hostname, place.port);
     throw new Error(`cannot listen on ${where}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
 }
 
-function tlsOptions(tls: TlsMaterial): Bun.TLSOptions {
-  return {
-    cert: tls.certificate,
-    key: tls.key,
-    minVersion: TLS_VERSIONS[tls.minVersion],
-    ...(tls.clientCas.length === 0 ? {} : { ca: [...tls.clientCas] }),
-    ...(tls.requestCertificate ? { requestCert: true, rejectUnauthorized: tls.rejectUnauthorized } : {}),
-    ...(tls.ciphers === undefined ? {} : { ciphers: tls.ciphers }),
-  } as Bun.TLSOptions;
+/** Where a socket is bound. */
+export type Place = { readonly unix: string } | { readonly hostname: string; readonly port: number; readonly reusePort: boolean };
+
+/** Says who a request comes from; undefined for who is not to be answered. */
+type PeerOf = (request: Request, server: Bun.Server<undefined>) => Peer | undefined;
+
+function serve(options: ListenOptions, place: Place, peerOf: PeerOf = socketPeer(options)): Bun.Server<undefined> {
+  const base = {
+    development: false as const,
+    maxRequestBodySize: NO_BODY_LIMIT,
+    ...(options.tls === undefined ? {} : { tls: bunTlsOptions(options.tls) }),
+    error: options.failed,
+    fetch(request: Request, server: Bun.Server<undefined>): Promise<Response> {
+      const peer = peerOf(request, server);
+      if (peer === undefined) return Promise.resolve(new Response(null, { status: 403, headers: { Connection: "close" } }));
+      // Bun's idle timeout ends steady but slow transfers both ways; bodies have a watch of their own, and layers take as long as they take.
+      if (request.body !== null || request.url.includes("/blobs/")) server.timeout(request, 0);
+      return options.handle(request, peer, server.pendingRequests);
+    },
+  };
+  return "unix" in place ? Bun.serve({ ...base, unix: place.unix }) : Bun.serve({ ...base, ...place, idleTimeout: options.idleTimeoutSeconds, http2: options.http2 });
+}
+
+function socketPeer(options: ListenOptions): PeerOf {
+  const scheme = options.tls === undefined ? "http" : "https";
+  return (request, server) => ({ address: plainAddress(server.requestIP(request)?.address ?? ""), scheme });
 }
 
 function listenerOf(server: Bun.Server<undefined>, address: string): Listener {
@@ -128,15 +162,6 @@ function listenerOf(server: Bun.Server<undefined>, address: string): Listener {
     pending: () => server.pendingRequests,
     stop: async (graceful) => await server.stop(!graceful),
   };
-}
-
-function peerAddress(address: Bun.SocketAddress | null): string {
-  if (address === null || address.address === "") return "@";
-  return address.address.startsWith("::ffff:") ? address.address.slice(7) : address.address;
-}
-
-function formatAddress(hostname: string, port: number): string {
-  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 
 function isInUse(error: unknown): boolean {

@@ -4,6 +4,7 @@ import { createSecureContext } from "node:tls";
 import type { HttpOptions } from "../http/options.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { TlsMaterial } from "./listen.ts";
+import type { FrontPurpose } from "./tls-front.ts";
 
 /** OpenSSL names of the suites that distribution knows by their IANA names. */
 const CIPHER_SUITES: Readonly<Record<string, string>> = {
@@ -37,8 +38,7 @@ const DEFAULT_CIPHERS = [
   "ECDHE-RSA-AES128-GCM-SHA256",
 ].join(":");
 
-/** Bun refuses clients without a verified certificate, or none. */
-const INDISTINCT: ReadonlySet<string> = new Set(["require-any-client-cert", "verify-client-cert-if-given"]);
+const TLS_VERSIONS = { "TLSv1.2": 0x0303, "TLSv1.3": 0x0304 } as const;
 
 /** A certificate and its key, in PEM text. */
 export interface KeyPair {
@@ -73,15 +73,21 @@ export function readKeyPair(certificateFile: string, keyFile: string): KeyPair {
   return { certificate, key };
 }
 
+/** What TLS is made for, beside its keys. */
+export interface TlsPurpose {
+  readonly log: Logger;
+  /** Whether verified certificates name users. */
+  readonly certificatesNameUsers: boolean;
+}
+
 /** Everything that TLS needs, from the configuration and a key pair. @throws Error naming the key and file */
-export function tlsMaterial(tls: HttpOptions["tls"], pair: KeyPair, log: Logger): TlsMaterial {
+export function tlsMaterial(tls: HttpOptions["tls"], pair: KeyPair, { log, certificatesNameUsers }: TlsPurpose): TlsMaterial {
   const clientCas = tls.clientcas.map((file) => {
     const pem = readPem("http.tls.clientcas", file);
     if (!pem.includes("-----BEGIN CERTIFICATE-----")) throw new Error(`could not add CA to pool: http.tls.clientcas: ${file} holds no certificate in PEM form`);
     return pem;
   });
   const asksForOne = clientCas.length > 0;
-  if (asksForOne && INDISTINCT.has(tls.clientauth)) log.warn("http.tls.clientauth is taken for request-client-cert: what a client shows does not reach the program", { clientauth: tls.clientauth });
   const material: TlsMaterial = {
     ...pair,
     clientCas,
@@ -89,9 +95,28 @@ export function tlsMaterial(tls: HttpOptions["tls"], pair: KeyPair, log: Logger)
     rejectUnauthorized: asksForOne && tls.clientauth === "require-and-verify-client-cert",
     minVersion: tls.minimumtls === "tls1.3" ? "TLSv1.3" : "TLSv1.2",
     ciphers: ciphers(tls, log),
+    front: asksForOne ? frontPurpose(tls.clientauth, { log, certificatesNameUsers }) : undefined,
   };
   createSecureContext({ cert: pair.certificate, key: pair.key, ...(material.ciphers === undefined ? {} : { ciphers: material.ciphers }) });
   return material;
+}
+
+// Bun's HTTP server knows two of the four: it demands a verified certificate, or looks at none.
+function frontPurpose(mode: HttpOptions["tls"]["clientauth"], { log, certificatesNameUsers }: TlsPurpose): FrontPurpose | undefined {
+  const policy = { required: mode.startsWith("require-"), verified: mode === "require-and-verify-client-cert" || mode === "verify-client-cert-if-given" };
+  return certificatesNameUsers || policy.required !== policy.verified ? { policy, log } : undefined;
+}
+
+/** The same in Bun's words. */
+export function bunTlsOptions(tls: TlsMaterial): Bun.TLSOptions {
+  return {
+    cert: tls.certificate,
+    key: tls.key,
+    minVersion: TLS_VERSIONS[tls.minVersion],
+    ...(tls.clientCas.length === 0 ? {} : { ca: [...tls.clientCas] }),
+    ...(tls.requestCertificate ? { requestCert: true, rejectUnauthorized: tls.rejectUnauthorized } : {}),
+    ...(tls.ciphers === undefined ? {} : { ciphers: tls.ciphers }),
+  } as Bun.TLSOptions;
 }
 
 function ciphers(tls: HttpOptions["tls"], log: Logger): string | undefined {

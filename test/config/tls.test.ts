@@ -98,14 +98,14 @@ describeWith(["curl"], "http.tls", () => {
       [undefined, [false, true, false]],
       ["require-and-verify-client-cert", [false, true, false]],
       ["request-client-cert", [true, true, true]],
-      ["verify-client-cert-if-given", [true, true, true]],
+      ["verify-client-cert-if-given", [true, true, false]],
+      ["require-any-client-cert", [false, true, true]],
     ];
     for (const [clientauth, admitted] of expected) {
       await using registry = await startTls({ clientcas: [files.authority], ...(clientauth === undefined ? {} : { clientauth }) });
       const found: boolean[] = [];
       for (const options of [none, client, stranger]) found.push((await curl(registry, "--http1.1", ...options)) === "1.1 200");
       expect([clientauth, ...found]).toEqual([clientauth, ...admitted]);
-      expect(registry.child.output().includes("is taken for request-client-cert")).toBe(clientauth === "verify-client-cert-if-given");
     }
   });
 });

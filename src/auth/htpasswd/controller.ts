@@ -62,6 +62,7 @@ interface Identity {
 
 class HtpasswdController implements AccessController {
   readonly tokenEndpoint?: TokenEndpoint;
+  readonly usesCertificates: boolean;
   readonly #options: HtpasswdOptions;
   readonly #certificate: AuthOptions["certificate"];
   readonly #files: readonly (readonly [string, WatchedFile<unknown>])[];
@@ -78,6 +79,7 @@ class HtpasswdController implements AccessController {
   constructor({ options, certificate, passwords, groups, parts }: ControllerParts) {
     this.#options = options;
     this.#certificate = certificate;
+    this.usesCertificates = certificate?.enabled === true;
     this.#files = [["password file", passwords], ...(groups === undefined ? [] : [["groups file", groups] as const])];
     this.#rules = new AccessRules(options.rules, groupsSource(configuredGroups(options.groups), groups));
     this.#clock = parts.clock;
@@ -156,7 +158,7 @@ class HtpasswdController implements AccessController {
   }
 
   #byCertificate(certificate: ClientCertificate | undefined): Identity | undefined {
-    if (certificate === undefined || this.#certificate?.enabled !== true) return undefined;
+    if (certificate === undefined || this.#certificate === undefined || !this.usesCertificates) return undefined;
     const user = this.#certificate.user === "san" ? certificate.alternativeNames[0] : certificate.commonName;
     if (user === undefined || user === "") return undefined;
     const known = this.#certified.get(user);
