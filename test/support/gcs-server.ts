@@ -194,7 +194,8 @@ class Service {
         const objectName = requireName(name ?? metadata.name);
         this.objects.check(objectName, preconditions);
         const id = this.sessions.start({ name: objectName, contentType, metadata: metadata.metadata, preconditions, crc32c: metadata.crc32c, md5: metadata.md5Hash });
-        const location = new URL(`${this.url}${url.pathname}`);
+        // Where the client asked: it may be a proxy's address.
+        const location = new URL(`http://${request.headers.get("host")}${url.pathname}`);
         location.search = new URLSearchParams({ uploadType: "resumable", name: objectName, upload_id: id }).toString();
         return new Response(null, { headers: { location: location.href, "x-guploader-uploadid": id } });
       }

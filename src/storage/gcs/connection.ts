@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import type { Logger } from "../../telemetry/log.ts";
+import type { ObjectStoreDeps } from "../object-store/deps.ts";
 import { HttpClient } from "../object-store/http-client.ts";
 import { type Authority, openAuthority, type SigningKey } from "./authority.ts";
 import type { GcsOptions } from "./options.ts";
@@ -7,13 +7,8 @@ import type { GcsOptions } from "./options.ts";
 const DEFAULT_SILENCE_MS = 60_000;
 const DEFAULT_UNIVERSE = "googleapis.com";
 
-/** What a driver is given besides its options. */
-export interface GcsDeps {
-  readonly log: Logger;
-  /** The program's environment, for STORAGE_EMULATOR_HOST, HTTP_PROXY, HTTPS_PROXY and NO_PROXY. */
-  readonly env?: Readonly<Record<string, string | undefined>>;
-  /** What the program calls itself, unless `useragent` says otherwise, like `registry/1.0`. */
-  readonly userAgent?: string;
+/** What a driver is given besides its options. Of the environment STORAGE_EMULATOR_HOST is read, too. */
+export interface GcsDeps extends ObjectStoreDeps {
   /** How long the store may be silent; default one minute. */
   readonly silenceMs?: number;
 }

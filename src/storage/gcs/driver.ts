@@ -4,6 +4,7 @@ import { checkRange } from "../byte-range.ts";
 import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type RedirectRequest, type StorageDriver } from "../driver.ts";
 import { PathNotFoundError } from "../errors.ts";
 import { listChildren } from "../object-store/children.ts";
+import { DEFAULT_REDIRECT_EXPIRY_MS } from "../object-store/deps.ts";
 import { HeldPaths } from "../object-store/held-paths.ts";
 import { type HasObjectKeys, ObjectKeys } from "../object-store/keys.ts";
 import { PartBuffers } from "../object-store/part-buffers.ts";
@@ -34,13 +35,14 @@ const WHOLE: Range = { startByte: 0, endByte: Number.POSITIVE_INFINITY };
  * which `list` shows and `delete` deletes, and which is no file yet to everybody else.
  */
 export async function openGcsDriver(options: GcsOptions, deps: GcsDeps): Promise<StorageDriver & HasObjectKeys> {
-  return new GcsDriver(await openConnection(options, deps), options);
+  return new GcsDriver(await openConnection(options, deps), options, deps.redirectExpiryMs ?? DEFAULT_REDIRECT_EXPIRY_MS);
 }
 
 class GcsDriver implements StorageDriver, HasObjectKeys {
   readonly name = GCS;
   readonly #options: GcsOptions;
   readonly #connection: GcsConnection;
+  readonly #redirectExpiryMs: number;
   readonly #bucket: Bucket;
   readonly #keys: ObjectKeys;
   readonly #uploads: UploadParts;
@@ -48,9 +50,10 @@ class GcsDriver implements StorageDriver, HasObjectKeys {
   /** The generations that writers of this process committed: a move takes no other bytes than those. */
   readonly #committed = new LruMap<string, string>(MAX_COMMITTED);
 
-  constructor(connection: GcsConnection, options: GcsOptions) {
+  constructor(connection: GcsConnection, options: GcsOptions, redirectExpiryMs: number) {
     this.#options = options;
     this.#connection = connection;
+    this.#redirectExpiryMs = redirectExpiryMs;
     this.#bucket = new Bucket(connection, options.bucket, options.maxconcurrency);
     this.#keys = new ObjectKeys(options.rootdirectory);
     this.#uploads = { bucket: this.#bucket, buffers: new PartBuffers(options.chunksize, SHARED_BUFFERS_BYTES) };
@@ -144,7 +147,7 @@ class GcsDriver implements StorageDriver, HasObjectKeys {
   async redirectUrl(path: string, { method }: RedirectRequest): Promise<string | undefined> {
     const { signingKey, endpoint } = this.#connection;
     if (signingKey === undefined) return undefined;
-    return await signedUrl(signingKey, { endpoint, bucket: this.#options.bucket, key: this.#keys.key(path), method, now: new Date() });
+    return await signedUrl(signingKey, { endpoint, bucket: this.#options.bucket, key: this.#keys.key(path), method, now: new Date(), expiryMs: this.#redirectExpiryMs });
   }
 
   async *listFiles(path: string): AsyncGenerator<readonly FileInfo[]> {

@@ -135,7 +135,8 @@ export class Upload implements Disposable {
         if (!isLast) throw this.#foreign();
         return state.object;
       }
-      if (state.storedBytes < startByte || (isLast && state.storedBytes > endByte)) throw this.#foreign();
+      if (state.storedBytes < startByte) throw new Error(`gcs: ${this.#key}: the store has lost bytes of the upload: it has ${state.storedBytes} of ${startByte}`);
+      if (isLast && state.storedBytes > endByte) throw this.#foreign();
       // More than was sent: an earlier request got further than it could tell. The store skips what it has.
       if (!isLast && state.storedBytes >= endByte) {
         this.#sessionBytes = endByte;
