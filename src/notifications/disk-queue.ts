@@ -70,7 +70,8 @@ export class DiskQueue implements EventQueue {
   constructor(options: DiskQueueOptions) {
     this.#folder = options.folder;
     this.#maxBytes = options.maxBytes;
-    this.#segmentBytes = options.segmentBytes ?? SEGMENT_BYTES;
+    // Whole segments are given up: a small queue has small ones.
+    this.#segmentBytes = options.segmentBytes ?? Math.min(SEGMENT_BYTES, Math.floor(options.maxBytes / 4));
     this.#log = options.log;
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
     this.#unlock = lockFolder(this.#folder);

@@ -16,7 +16,7 @@ const HAS_IPV6 = Object.values(networkInterfaces()).flat().some((address) => add
 
 describe("http.addr", () => {
   test("http.addr: a port of one's own, on loopback alone", async () => {
-    const port = await freePort();
+    const port = freePort();
     await using registry = await startRegistry({ config: { http: { addr: `127.0.0.1:${port}` } } });
     expect(registry.port).toBe(port);
     await expectStatus(200, `http://127.0.0.1:${port}/v2/`);

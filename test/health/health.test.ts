@@ -143,7 +143,7 @@ describe("health.http", () => {
 
 describe("health.tcp", () => {
   test("health.tcp[].addr, interval and threshold: a port that must be open", async () => {
-    const [port, closed] = [await freePort(), await freePort()];
+    const [port, closed] = [freePort(), freePort()];
     const first = await listenOn(port);
     await using registry = await startChecked({ tcp: [{ addr: `127.0.0.1:${port}`, interval: INTERVAL, threshold: 2 }] });
     await Bun.sleep(200);

@@ -24,7 +24,7 @@ function sumOf(metrics: ReadonlyMap<string, number>, name: string, having = ""):
 
 describe("http.debug", () => {
   test("http.debug.addr: a listener of its own, without which nothing of it is to be had", async () => {
-    const port = await freePort();
+    const port = freePort();
     await using registry = await startRegistry({ config: { http: { debug: { addr: `127.0.0.1:${port}` } } } });
     expect(debugUrl(registry)).toBe(`http://127.0.0.1:${port}`);
     await expectStatus(200, `http://127.0.0.1:${port}/debug/health`);

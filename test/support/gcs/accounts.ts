@@ -1,4 +1,4 @@
-import { createHash, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, verify } from "node:crypto";
+import { createHash, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, sign, verify } from "node:crypto";
 import { ApiError } from "./answers.ts";
 
 const GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -39,6 +39,12 @@ export class Account {
     this.keyFile = keyFile;
     this.#publicKey = createPublicKey(keyFile.private_key);
     this.#ttlSeconds = ttlSeconds;
+  }
+
+  /** Signs claims with the account's key, for tests of what is refused. */
+  sign(claims: object, header: object = { alg: "RS256", typ: "JWT" }): string {
+    const signed = [header, claims].map((part) => Buffer.from(JSON.stringify(part)).toString("base64url")).join(".");
+    return `${signed}.${sign("RSA-SHA256", Buffer.from(signed), this.keyFile.private_key).toString("base64url")}`;
   }
 
   /** Makes all tokens that were given out worthless. */
