@@ -53,12 +53,12 @@ const ANONYMOUS: Authority = { headers: async () => ({}), refused: () => undefin
 export async function openAuthority(options: AuthorityOptions): Promise<{ readonly authority: Authority; readonly signingKey: SigningKey | undefined }> {
   const { credentials, isAnonymous, timeoutMs } = options;
   if (isAnonymous && credentials === undefined) return { authority: ANONYMOUS, signingKey: undefined };
-  const client = await openTokenClient(credentials);
-  if (isServiceAccount(client)) useTokenUri(client, { uri: credentials?.["token_uri"], timeoutMs });
+  const { client, tokenUri } = await openTokenClient(credentials);
+  if (isServiceAccount(client)) useTokenUri(client, { uri: tokenUri, timeoutMs });
   return { authority: isAnonymous ? ANONYMOUS : new TokenAuthority(client, timeoutMs), signingKey: isServiceAccount(client) ? signingKeyOf(client) : undefined };
 }
 
-async function openTokenClient(credentials: Readonly<Record<string, unknown>> | undefined): Promise<TokenClient> {
+async function openTokenClient(credentials: Readonly<Record<string, unknown>> | undefined): Promise<{ readonly client: TokenClient; readonly tokenUri: string | undefined }> {
   const { Storage } = await import("@google-cloud/storage");
   const universe = credentials?.["universe_domain"];
   const storage = new Storage({
@@ -66,7 +66,11 @@ async function openTokenClient(credentials: Readonly<Record<string, unknown>> | 
     ...(typeof universe === "string" && universe !== "" ? { universeDomain: universe } : {}),
   });
   try {
-    return await storage.authClient.getClient();
+    const client = await storage.authClient.getClient();
+    // Read from whichever file the client was made of.
+    const fields: Readonly<Record<string, unknown>> = { ...storage.authClient.jsonContent };
+    const uri = fields["token_uri"];
+    return { client, tokenUri: typeof uri === "string" && uri !== "" ? uri : undefined };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     throw new Error(credentials === undefined ? `storage.gcs: neither keyfile nor credentials are given, and there are no application default credentials: ${message}` : `storage.gcs: the credentials cannot be used: ${message}`, { cause: error });
@@ -99,10 +103,10 @@ class TokenAuthority implements Authority {
  * Has tokens come from where the key's file says, as programs in Go do; the SDK asks Google's own address whatever the file says. Google's
  * files name it, too.
  */
-function useTokenUri(client: TokenClient & ServiceAccountClient, { uri, timeoutMs }: { readonly uri: unknown; readonly timeoutMs: number }): void {
+function useTokenUri(client: TokenClient & ServiceAccountClient, { uri, timeoutMs }: { readonly uri: string | undefined; readonly timeoutMs: number }): void {
   const { transporter } = client;
-  const other = typeof uri === "string" && uri !== "" ? { url: uri } : {};
-  if (other.url !== undefined) client.additionalClaims = { aud: other.url };
+  const other = uri === undefined ? {} : { url: uri };
+  if (uri !== undefined) client.additionalClaims = { aud: uri };
   client.transporter = { request: <T>(request: TokenRequest) => transporter.request<T>({ ...request, ...other, signal: AbortSignal.timeout(timeoutMs) }) };
 }
 

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
 import { Slots } from "../filesystem/slots.ts";
 import type { KeyPage, KeyPageRequest } from "../object-store/children.ts";
 import type { OpenAnswer, StoreAnswer, StoreRequest } from "../object-store/http-client.ts";
@@ -122,12 +123,13 @@ export class Bucket {
     };
     return await this.#ifThere(async () => {
       const { status, headers, content } = await this.#open(this.#call("objects.get", key), request);
-      if (startByte > 0 && status !== 206) {
+      const lengthBytes = lengthOf(status, headers);
+      if (lengthBytes === undefined || (startByte > 0 && status !== 206)) {
         content.close();
-        throw new Error(`gcs: the store ignored the range that was asked of ${key}`);
+        throw new Error(lengthBytes === undefined ? `gcs: the store does not tell how long its answer is, for ${key}` : `gcs: the store ignored the range that was asked of ${key}`);
       }
       return {
-        lengthBytes: Number(headers["content-length"] ?? 0),
+        lengthBytes,
         generation: single(headers["x-goog-generation"]) ?? "",
         contentType: headers["content-type"] ?? "",
         crc32c: /(?:^|,)\s*crc32c=([^,\s]+)/.exec(single(headers["x-goog-hash"]) ?? "")?.[1],
@@ -359,6 +361,14 @@ function isSame(found: ObjectFacts, { bytes, contentType, crc32c, metadata = {} 
 function storedBytesOf(range: string | undefined): number {
   const last = /^bytes=0-(\d+)$/.exec(range ?? "")?.[1];
   return last === undefined ? 0 : Number(last) + 1;
+}
+
+/** How many bytes an answer has; what stands between us and the store may have left out the plain header. */
+function lengthOf(status: number, headers: IncomingHttpHeaders): number | undefined {
+  const announced = headers["content-length"] ?? (status === 200 ? single(headers["x-goog-stored-content-length"]) : undefined);
+  if (announced !== undefined) return Number(announced);
+  const [, first, last] = /^bytes (\d+)-(\d+)\//.exec(headers["content-range"] ?? "") ?? [];
+  return first === undefined ? undefined : Number(last) - Number(first) + 1;
 }
 
 function parsed<T>(call: Call, body: Uint8Array): T {
