@@ -5,8 +5,8 @@ import { SILLY_OPTIONS } from "./silly/options.ts";
 import { TOKEN_OPTIONS } from "./token/options.ts";
 
 const CERTIFICATE_OPTIONS = z.object({
-  enabled: flag().prefault(false).describe("Take users from verified client certificates; an Authorization header goes before."),
-  user: choice(["commonname", "san"]).prefault("commonname").describe("Which name of a certificate is the user; san: the first alternative name."),
+  enabled: flag().prefault(false).describe("Take users from verified client certificates (http.tls.clientcas); an Authorization header goes before."),
+  user: choice(["commonname", "san"]).prefault("commonname").describe("Which name of a certificate is the user; san: the first alternative name that is a DNS name, a mail address or a URI."),
 });
 
 /** `auth`: one kind, or none. */
@@ -16,7 +16,7 @@ export const AUTH_OPTIONS = z
     silly: SILLY_OPTIONS.optional().describe("Takes any Authorization header; for tests."),
     htpasswd: HTPASSWD_OPTIONS.optional().describe("A password file."),
     token: TOKEN_OPTIONS.optional().describe("A token server."),
-    certificate: CERTIFICATE_OPTIONS.optional().meta({ inert: "the names in a client's certificate do not reach the program" }).describe("Client certificates as users, beside the password file and for its rules."),
+    certificate: CERTIFICATE_OPTIONS.optional().describe("Client certificates as users, beside the password file and for its rules."),
   })
   .refine((auth) => auth.certificate?.enabled !== true || auth.htpasswd !== undefined, {
     path: ["certificate"],

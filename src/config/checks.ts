@@ -11,6 +11,7 @@ export function checkConfig(config: Config, report: Report): void {
   checkTls(config.http.tls, report);
   checkHttp(config.http, report);
   checkToken(config, report);
+  checkCertificateUsers(config, report);
   checkRegularExpressions(config, report);
   checkMiddleware(config, report);
   checkCache(config, report);
@@ -41,6 +42,10 @@ function checkToken(config: Config, report: Report): void {
   for (const [index, algorithm] of token.signingalgorithms.entries()) {
     if (!SIGNING_ALGORITHMS.some((known) => known === algorithm)) report(`auth.token.signingalgorithms[${index}]`, `unsupported signing algorithm: ${algorithm}, expected one of ${SIGNING_ALGORITHMS.join(", ")}`);
   }
+}
+
+function checkCertificateUsers(config: Config, report: Report): void {
+  if (config.auth.certificate?.enabled === true && config.http.tls.clientcas.length === 0) report("auth.certificate.enabled", "needs http.tls.clientcas: no client is asked for a certificate without");
 }
 
 function checkRegularExpressions(config: Config, report: Report): void {

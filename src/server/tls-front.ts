@@ -145,7 +145,8 @@ export class TlsFront {
   /** @returns Undefined when the client may not come in. */
   #admit(client: Socket<FrontConnection>, failure: Error | null): FrontPeer | undefined {
     const { policy, log } = this.#options;
-    const address = plainAddress(client.remoteAddress);
+    // Without one on unix sockets, whatever its type says.
+    const address = plainAddress((client.remoteAddress as string | undefined) ?? "");
     // Bun gives nothing, and not a certificate without content as its types say, when none was shown.
     const shown = (client.getPeerX509Certificate() as ReturnType<typeof client.getPeerX509Certificate> | undefined)?.raw;
     try {

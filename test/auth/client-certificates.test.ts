@@ -202,6 +202,13 @@ describeWith(["curl"], "connections that are passed on", () => {
     for (const socket of [idle, used]) socket.destroy();
   }, 30_000);
 
+  test("come over a unix socket, too", async () => {
+    await using registry = await start({ http: { net: "unix", addr: inFolder("socket") } });
+    expect(registry.child.output()).toContain(`listening on ${inFolder("socket")}, tls`);
+    const { stdout } = await tryCommand(["curl", "--silent", "--unix-socket", inFolder("socket"), "--cacert", inFolder("authority.crt"), ...shows("alice"), ...PUSH, "--output", "/dev/null", "--write-out", "%{http_code}", `https://localhost${uploads("team/app")}`]);
+    expect(stdout).toBe("202");
+  });
+
   test("go on while the certificate is swapped, and new ones get the new one", async () => {
     await using registry = await start();
     const socket = await connected(registry);

@@ -85,6 +85,7 @@ describe("what is refused, and how it is said", () => {
     ["a status that is none", `${BASE}health: {http: [{uri: "http://h", statuscode: 9}]}\n`, "expected a whole number of at least 100"],
     ["a check that is there twice", `${BASE}health: {file: [{file: /a}, {file: /a}]}\n`, "a second check of /a"],
     ["a Redis cache without Redis", "version: 0.1\nstorage: {inmemory: {}, cache: {blobdescriptor: redis}}\n", "redis configuration required"],
+    ["users of certificates that nobody is asked for", `${BASE}auth: {htpasswd: {realm: r, path: /p}, certificate: {enabled: true}}\n`, "auth.certificate.enabled: needs http.tls.clientcas"],
     ["a Redis certificate without a key", `${BASE}redis: {addrs: ["h:1"], tls: {certificate: /c}}\n`, "redis.tls: needs both certificate and key"],
     ["a tags limit below nothing", `${BASE}tags: {maxtags: -1}\n`, "maxtags limit must be a non-negative integer value"],
     ["platforms that are none", `${BASE}validation: {manifests: {indexes: {platforms: some}}}\n`, "expected one of all, none, list"],
