@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { resourceOf } from "../support/gcs/objects.ts";
 import { type GcsServer, startGcsServer } from "../support/gcs-server.ts";
 import { digestOf, expectStatus, pushBlob, type Repository, seededBytes, startUpload, uploadLocation, withQuery } from "../support/http.ts";
-import { startRegistry } from "../support/registry-process.ts";
+import { type StartOptions, startRegistry } from "../support/registry-process.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 import { registryOnStore } from "./registry-on-store.ts";
 
@@ -46,29 +46,53 @@ describe("a registry on Cloud Storage", () => {
     }
   });
 
-  test("streams blobs where there is no key to sign URLs with", async () => {
-    // An emulator is asked without credentials; to this one every request is as good as one with a token.
-    const open = await startGcsServer();
-    const { access_token: token } = (await (await open.account.token(tokenRequest(open))).json()) as { readonly access_token: string };
-    const proxy = Bun.serve({
-      hostname: "127.0.0.1",
-      port: 0,
-      fetch: async (request) => {
-        const { pathname, search } = new URL(request.url);
-        const headers = new Headers(request.headers);
-        headers.set("authorization", `Bearer ${token}`);
-        return await fetch(`${open.url}${pathname}${search}`, { method: request.method, headers, body: await request.bytes(), redirect: "manual" });
-      },
-    });
-    try {
-      await using registry = await startRegistry({ config: { storage: { filesystem: undefined, gcs: { bucket: open.bucket } } }, env: { STORAGE_EMULATOR_HOST: `127.0.0.1:${proxy.port}` } });
+  describe("streams blobs where there is no key to sign URLs with", () => {
+    async function expectStreamed(options: StartOptions): Promise<void> {
+      await using registry = await startRegistry(options);
       const content = seededBytes(300_000, 3);
-      const digest = await pushBlob({ url: registry.url, name: "cloud/emulator" }, content);
-      expect(digestOf(await (await expectStatus(200, `${registry.url}/v2/cloud/emulator/blobs/${digest}`)).bytes())).toBe(digest);
-    } finally {
-      await proxy.stop(true);
-      await open[Symbol.asyncDispose]();
+      const digest = await pushBlob({ url: registry.url, name: "cloud/keyless" }, content);
+      expect(digestOf(await (await expectStatus(200, `${registry.url}/v2/cloud/keyless/blobs/${digest}`)).bytes())).toBe(digest);
     }
+
+    test("as the machine's own service account", async () => {
+      await using metadata = serve((request, path) => {
+        if (request.headers.get("metadata-flavor") !== "Google") return new Response("Missing required header", { status: 403 });
+        const isToken = path === "/computeMetadata/v1/instance/service-accounts/default/token";
+        return Response.json(isToken ? server.account.giveToken() : {}, { headers: { "metadata-flavor": "Google" } });
+      });
+      await expectStreamed({ config: { storage: section({}) }, env: { GCE_METADATA_HOST: metadata.host } });
+    });
+
+    test("as an account of somebody else's, by workload identity federation", async () => {
+      await using folder = await tempFolder();
+      const file = join(folder.path, "subject");
+      await Bun.write(file, "a token of ours");
+      await using exchange = serve(async (request) => {
+        const form = new URLSearchParams(await request.text());
+        const isGood = form.get("grant_type") === "urn:ietf:params:oauth:grant-type:token-exchange" && form.get("subject_token") === "a token of ours";
+        return isGood ? Response.json({ ...server.account.giveToken(), issued_token_type: "urn:ietf:params:oauth:token-type:access_token" }) : Response.json({ error: "invalid_grant" }, { status: 400 });
+      });
+      const credentials = {
+        type: "external_account",
+        audience: "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/providers/provider",
+        subject_token_type: "urn:ietf:params:oauth:token-type:jwt",
+        token_url: `http://${exchange.host}/v1/token`,
+        credential_source: { file },
+      };
+      await expectStreamed({ config: { storage: section({ credentials }) } });
+    });
+
+    test("as nobody, on an emulator", async () => {
+      // To this one every request is as good as one with a token.
+      const { access_token: token } = server.account.giveToken();
+      await using emulator = serve(async (request, path) => {
+        const headers = new Headers(request.headers);
+        if (headers.has("authorization")) return new Response("who asks?", { status: 500 });
+        headers.set("authorization", `Bearer ${token}`);
+        return await fetch(`${server.url}${path}${new URL(request.url).search}`, { method: request.method, headers, body: await request.bytes(), redirect: "manual" });
+      });
+      await expectStreamed({ config: { storage: { filesystem: undefined, gcs: { bucket: server.bucket } } }, env: { STORAGE_EMULATOR_HOST: emulator.host } });
+    });
   });
 
   test("goes on with an upload as distribution leaves it, and leaves its own so", async () => {
@@ -100,8 +124,8 @@ describe("a registry on Cloud Storage", () => {
   });
 });
 
-function tokenRequest(server: GcsServer): Request {
-  const now = Math.floor(Date.now() / 1000);
-  const claims = { iss: server.keyFile.client_email, aud: server.keyFile.token_uri, iat: now, exp: now + 3600, scope: "https://www.googleapis.com/auth/devstorage.full_control" };
-  return new Request(server.keyFile.token_uri, { method: "POST", body: new URLSearchParams({ grant_type: "urn:ietf:params:oauth:grant-type:jwt-bearer", assertion: server.account.sign(claims) }) });
+/** Something that answers on loopback. */
+function serve(answer: (request: Request, path: string) => Response | Promise<Response>): { readonly host: string } & AsyncDisposable {
+  const server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: (request) => answer(request, new URL(request.url).pathname) });
+  return { host: `127.0.0.1:${server.port}`, [Symbol.asyncDispose]: () => server.stop(true) };
 }

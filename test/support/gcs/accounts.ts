@@ -57,10 +57,15 @@ export class Account {
     const form = new URLSearchParams(await request.text());
     const refusal = form.get("grant_type") === GRANT ? this.#assertionFault(form.get("assertion") ?? "") : ["unsupported_grant_type", "Invalid grant_type"];
     if (refusal !== undefined) return Response.json({ error: refusal[0], error_description: refusal[1] }, { status: 400 });
+    return Response.json(this.giveToken());
+  }
+
+  /** A new token, as answers have it. */
+  giveToken(): { readonly access_token: string; readonly expires_in: number; readonly token_type: "Bearer" } {
     const token = `ya29.${randomBytes(24).toString("base64url")}`;
     this.tokensGiven++;
     this.#tokens.set(token, this.#now() + this.#ttlSeconds * 1000);
-    return Response.json({ access_token: token, expires_in: this.#ttlSeconds, token_type: "Bearer" });
+    return { access_token: token, expires_in: this.#ttlSeconds, token_type: "Bearer" };
   }
 
   /** @throws ApiError 401 for a request without a token that is good now */
