@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import { join } from "node:path";
-import { expectStatus } from "../support/http.ts";
+import { digestOf, expectStatus } from "../support/http.ts";
 import { type RegistryProcess, startRegistry } from "../support/registry-process.ts";
 import { describeWith } from "../support/services.ts";
 import { tempFolder } from "../support/temp-folder.ts";
@@ -66,6 +66,28 @@ describeWith(["reference"], "the same server, key and tokens", () => {
       }
     }
   });
+});
+
+test("a mount is refused with both repositories in the challenge, and done with the token that it asks for", async () => {
+  const ask = async (challenge: string | null): Promise<{ readonly authorization: string }> => {
+    const [, realm = "", service = "", scope = ""] = /^Bearer realm="([^"]*)",service="([^"]*)",scope="([^"]*)"/.exec(challenge ?? "") ?? [];
+    const query = new URLSearchParams([["service", service], ...scope.split(" ").map((each) => ["scope", each])]);
+    const { token } = (await (await expectStatus(200, `${realm}?${query}`, { headers: { authorization: `Basic ${btoa("alice:secret")}` } })).json()) as { token: string };
+    return { authorization: `Bearer ${token}` };
+  };
+  const post = async (status: number, path: string, init: RequestInit = {}): Promise<Response> => await expectStatus(status, `${registry.url}/v2/${path}`, { method: "POST", ...init });
+  const digest = digestOf("a layer");
+  const source = await ask((await post(401, "mount/from/blobs/uploads/")).headers.get("www-authenticate"));
+  await post(201, `mount/from/blobs/uploads/?digest=${digest}`, { headers: source, body: "a layer" });
+
+  const mount = `mount/to/blobs/uploads/?mount=${digest}&from=mount/from`;
+  const targetOnly = await ask((await post(401, "mount/to/blobs/uploads/")).headers.get("www-authenticate"));
+  const refused = (await post(401, mount, { headers: targetOnly })).headers.get("www-authenticate");
+  expect(refused).toEndWith('scope="repository:mount/to:pull,push repository:mount/from:pull",error="insufficient_scope"');
+  const both = await ask(refused);
+  const mounted = await post(201, mount, { headers: both });
+  expect(mounted.headers.get("docker-content-digest")).toBe(digest);
+  await expectStatus(200, `${registry.url}/v2/mount/to/blobs/${digest}`, { method: "HEAD", headers: both });
 });
 
 describe("tokens that are taken", () => {

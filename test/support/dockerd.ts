@@ -16,20 +16,23 @@ export interface Dockerd extends AsyncDisposable {
  * Starts `dockerd` without network or firewall rules, so that it needs no more than root. Loopback registries may use plain HTTP.
  * @throws Error with its output when it does not come up within 20 seconds.
  */
-export async function startDockerd(options: { readonly args?: readonly string[] } = {}): Promise<Dockerd> {
+export async function startDockerd(options: { readonly args?: readonly string[]; readonly env?: Readonly<Record<string, string>> } = {}): Promise<Dockerd> {
   await using cleanup = new AsyncDisposableStack();
   const folder = cleanup.use(await tempFolder());
   const inFolder = (name: string): string => join(folder.path, name);
   const socket = `unix://${inFolder("docker.sock")}`;
   const daemon = cleanup.use(
-    startChild([
-      "dockerd",
-      ...["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"],
-      ...["--insecure-registry", "127.0.0.0/8"],
-      ...["--data-root", inFolder("data"), "--exec-root", inFolder("exec"), "--pidfile", inFolder("pid")],
-      ...["--host", socket],
-      ...(options.args ?? []),
-    ]),
+    startChild(
+      [
+        "dockerd",
+        ...["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"],
+        ...["--insecure-registry", "127.0.0.0/8"],
+        ...["--data-root", inFolder("data"), "--exec-root", inFolder("exec"), "--pidfile", inFolder("pid")],
+        ...["--host", socket],
+        ...(options.args ?? []),
+      ],
+      options.env,
+    ),
   );
   const env = { DOCKER_HOST: socket, DOCKER_CONFIG: inFolder("config"), DOCKER_BUILDKIT: "0" };
   await daemon.waitForOutput(/API listen on /);
