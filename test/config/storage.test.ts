@@ -1,9 +1,12 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import { utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { openFilesystemDriver } from "../../src/storage/filesystem/driver.ts";
+import { FILESYSTEM_OPTIONS } from "../../src/storage/filesystem/options.ts";
 import { ACCEPT_ALL, expectStatus, pushBlob, pushImage, type Repository, startUpload } from "../support/http.ts";
 import { type ConfigSection, type RegistryProcess, startRegistry } from "../support/registry-process.ts";
+import { tempFolder } from "../support/temp-folder.ts";
 
 const DAY_MS = 24 * 3_600_000;
 
@@ -81,6 +84,40 @@ async function countStats(registry: RegistryProcess): Promise<number> {
   const metrics = await (await expectStatus(200, `http://${debug}/metrics`)).text();
   return Number(/^registry_storage_action_seconds_count\{action="Stat",driver="inmemory"\} (\d+)$/m.exec(metrics)?.[1] ?? 0);
 }
+
+/** The most files of a folder that were open at once while a work was done. */
+async function mostOpenFiles(folder: string, work: Promise<unknown>): Promise<number> {
+  const isOurs = (fd: string): boolean => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith(folder);
+    } catch {
+      // Closed meanwhile.
+      return false;
+    }
+  };
+  let isDone = false;
+  const done = work.finally(() => {
+    isDone = true;
+  });
+  let most = 0;
+  while (!isDone) {
+    most = Math.max(most, readdirSync("/proc/self/fd").filter(isOurs).length);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await done;
+  return most;
+}
+
+test("storage.filesystem.maxthreads: so many calls wait for the disk at once, but never less than 25", async () => {
+  for (const [maxthreads, most] of [[undefined, 100], [40, 40], [1, 25]] as const) {
+    await using folder = await tempFolder();
+    await using driver = openFilesystemDriver(FILESYSTEM_OPTIONS.parse({ rootdirectory: folder.path, ...(maxthreads === undefined ? {} : { maxthreads }) }));
+    const content = new Uint8Array(200_000);
+    const paths = Array.from({ length: 150 }, (_, index) => `/file-${index}`);
+    for (const path of paths) await driver.putContent(path, content);
+    expect([maxthreads, await mostOpenFiles(folder.path, Promise.all(paths.map(async (path) => await driver.getContent(path))))]).toEqual([maxthreads, most]);
+  }
+});
 
 describe("storage.delete", () => {
   test("storage.delete.enabled: blobs, manifests and tags can be deleted, and else not", async () => {
