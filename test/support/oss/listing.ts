@@ -44,8 +44,8 @@ export function pageOf<T>({ items, nameOf, prefix, delimiter, isAfter, limit }: 
 }
 
 /** Whether a name is behind a marker. What a marker that is a common prefix stands for counts as given already. */
-export function isBehind(name: string, marker: string, delimiter: string): boolean {
+export function isBehind(name: string, marker: string, { prefix, delimiter }: { readonly prefix: string; readonly delimiter: string }): boolean {
   if (marker === "") return true;
-  if (delimiter !== "" && marker.endsWith(delimiter) && name.startsWith(marker)) return false;
+  if (delimiter !== "" && marker.length > prefix.length && marker.endsWith(delimiter) && name.startsWith(marker)) return false;
   return compareBytes(name, marker) > 0;
 }

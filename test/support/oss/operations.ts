@@ -196,7 +196,7 @@ function listUploads(request: OssRequest): OssAnswer {
   // Without a marker of keys, one of ids is ignored.
   const idMarker = keyMarker === "" ? "" : (query.get("upload-id-marker") ?? "");
   const limit = limitOf(request, "max-uploads", 1000);
-  const isAfter = (name: string, upload: StoredUpload | undefined): boolean => isBehind(name, keyMarker, delimiter) || (idMarker !== "" && upload?.key === keyMarker && upload.uploadId > idMarker);
+  const isAfter = (name: string, upload: StoredUpload | undefined): boolean => isBehind(name, keyMarker, { prefix, delimiter }) || (idMarker !== "" && upload?.key === keyMarker && upload.uploadId > idMarker);
   const page = pageOf({ items: request.bucket.uploads, nameOf: ({ key }) => key, prefix, delimiter, isAfter, limit });
   const { encode, encodingType } = encodingOf(request);
   return {
@@ -271,7 +271,7 @@ function objectPage(request: OssRequest, marker: string) {
   const delimiter = request.query.get("delimiter") ?? "";
   const limit = limitOf(request, "max-keys", 100);
   const items = request.bucket.keys.map((key) => request.bucket.get(key));
-  return { page: pageOf({ items, nameOf: ({ key }) => key, prefix, delimiter, isAfter: (name) => isBehind(name, marker, delimiter), limit }), prefix, delimiter, limit };
+  return { page: pageOf({ items, nameOf: ({ key }) => key, prefix, delimiter, isAfter: (name) => isBehind(name, marker, { prefix, delimiter }), limit }), prefix, delimiter, limit };
 }
 
 function contentsOf(object: StoredObject, encode: (text: string) => string) {
