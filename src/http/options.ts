@@ -17,7 +17,7 @@ const TLS = z.object({
   certificate: text().optional().describe("PEM file of the certificate and its chain. Turns TLS on; read again when it changes."),
   key: text().optional().describe("PEM file of its private key, not encrypted."),
   clientcas: texts().prefault([]).describe("PEM files of the authorities that client certificates must come from. Turns client certificates on."),
-  clientauth: choice(["require-and-verify-client-cert", "request-client-cert", "require-any-client-cert", "verify-client-cert-if-given"]).prefault("require-and-verify-client-cert").describe("What is asked of clients; only with clientcas. The last two are taken for request-client-cert, with a warning."),
+  clientauth: choice(["require-and-verify-client-cert", "request-client-cert", "require-any-client-cert", "verify-client-cert-if-given"]).prefault("require-and-verify-client-cert").describe("What is asked of clients; only with clientcas."),
   minimumtls: choice(["tls1.0", "tls1.1", "tls1.2", "tls1.3"]).prefault("tls1.2").describe("The oldest TLS version that is spoken; tls1.0 and tls1.1 are taken for tls1.2, with a warning."),
   ciphersuites: texts().prefault([]).describe("Cipher suites by IANA or OpenSSL name; empty for the built-in list. Those of TLS 1.3 cannot be left out."),
   letsencrypt: LETSENCRYPT.prefault({}),
