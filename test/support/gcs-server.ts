@@ -35,8 +35,8 @@ export interface GcsServer extends AsyncDisposable {
   readonly sessions: Sessions;
   /** How often each operation was asked for. */
   readonly counts: Map<string, number>;
-  /** Answers in the place of the server, or lets it answer. */
-  intercept: ((request: GcsRequest) => Response | Promise<Response | undefined> | undefined) | undefined;
+  /** Answers in the place of the server, or lets it answer. @param answer Does what was asked; whoever calls it may lose the answer. */
+  intercept: ((request: GcsRequest, answer: () => Promise<Response>) => Response | Promise<Response | undefined> | undefined) | undefined;
 }
 
 /** Parameters that every call takes. */
@@ -124,7 +124,7 @@ class Service {
     try {
       const { operation, answer } = this.#route(request, url);
       this.counts.set(operation, (this.counts.get(operation) ?? 0) + 1);
-      const own = await this.intercept?.({ method: request.method, operation, url, headers: request.headers });
+      const own = await this.intercept?.({ method: request.method, operation, url, headers: request.headers }, async () => await answer());
       return own ?? (await answer());
     } catch (error) {
       if (error instanceof ApiError) return error.status === 304 ? new Response(null, { status: 304 }) : errorResponse(error, isMedia);

@@ -6,7 +6,7 @@ import type { OpenAnswer, StoreAnswer, StoreRequest } from "../object-store/http
 import type { ByteSource } from "../object-store/resumed-stream.ts";
 import { type RetryPolicy, retry } from "../object-store/retry.ts";
 import type { GcsConnection } from "./connection.ts";
-import { answerFailure, type Call, connectionFailure, GcsCallError, isTransient } from "./errors.ts";
+import { answerFailure, type Call, connectionFailure, GcsCallError, isTransient, tokenFailure } from "./errors.ts";
 
 /** What objects are that hold files. */
 export const BLOB_TYPE = "application/octet-stream";
@@ -232,9 +232,12 @@ export class Bucket {
 
   /** Gives an upload up; one that is unknown is no failure. */
   async cancelSession(uri: string): Promise<void> {
-    const answer = await retry(() => this.#exchange(this.#call("session.cancel", ""), { method: "DELETE", url: new URL(uri) }), this.policy);
-    // The status of success is 499 here.
-    if (answer.status >= 300 && ![404, 410, 499].includes(answer.status)) throw new GcsCallError(this.#call("session.cancel", ""), answerFailure(answer.status, answer.body));
+    const call = this.#call("session.cancel", "");
+    await retry(async () => {
+      const { status, body } = await this.#exchange(call, { method: "DELETE", url: new URL(uri) });
+      // 499 is what success is called here.
+      if (status >= 300 && ![404, 410, 499].includes(status)) throw new GcsCallError(call, answerFailure(status, body));
+    }, this.policy);
   }
 
   /** Gives up what is under way and closes all connections. */
@@ -291,7 +294,7 @@ export class Bucket {
     const { authority } = this.#connection;
     for (let isSecond = false; ; isSecond = true) {
       const headers = await authority.headers(request.url.href).catch((error: unknown) => {
-        throw connectionFailure(error, { ...call, operation: `${call.operation}: access token` });
+        throw tokenFailure(error, { ...call, operation: `${call.operation}: access token` });
       });
       const answer = await send({ ...request, headers: { ...request.headers, ...headers } });
       if (answer.status !== 401 || isSecond) return answer;

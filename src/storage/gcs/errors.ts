@@ -81,6 +81,15 @@ export function connectionFailure(error: unknown, call: Call): Error {
   return new GcsCallError(call, { reason: error instanceof Error ? error.name : "Error", status: 0, message: error instanceof Error ? error.message : String(error) }, error);
 }
 
+/** What drivers throw when no access token could be had. The SDK's errors carry the answer of whoever gives tokens. */
+export function tokenFailure(error: unknown, call: Call): Error {
+  if (!(error instanceof Error) || error instanceof StoreConnectionError) return connectionFailure(error, call);
+  const { status, data } = tokenAnswer(error);
+  if (status !== 0) return new GcsCallError(call, { ...answerFailure(status, Buffer.from(typeof data === "string" ? data : JSON.stringify(data ?? ""))), ...oauthError(data) }, error);
+  const code = "code" in error && typeof error.code === "string" ? error.code : undefined;
+  return connectionFailure(code === undefined ? error : new StoreConnectionError(error.message, code, error), call);
+}
+
 /** Runs something that reads an object. @throws PathNotFoundError when there is none */
 export async function orNotFound<T>(path: string, work: () => Promise<T | undefined>): Promise<T> {
   const found = await work();
@@ -93,4 +102,16 @@ export function isTransient(error: unknown): boolean {
   if (error instanceof StoreConnectionError) return true;
   if (!(error instanceof GcsCallError)) return false;
   return TRANSIENT_STATUS.has(error.status) || RATE_LIMITS.has(error.reason) || error.cause instanceof StoreConnectionError;
+}
+
+function tokenAnswer(error: Error): { readonly status: number; readonly data: unknown } {
+  const response: { readonly status?: number; readonly data?: unknown } = "response" in error && typeof error.response === "object" ? (error.response ?? {}) : {};
+  return { status: response.status ?? 0, data: response.data };
+}
+
+/** @see RFC 6749, section 5.2 */
+function oauthError(data: unknown): { readonly reason?: string; readonly message?: string } {
+  if (typeof data !== "object" || data === null || !("error" in data) || typeof data.error !== "string") return {};
+  const description = "error_description" in data && typeof data.error_description === "string" ? data.error_description : data.error;
+  return { reason: data.error, message: description.slice(0, MAX_MESSAGE_CHARACTERS) };
 }
