@@ -3,7 +3,7 @@
  * tests hold both registries to. `bun scripts/gen-readme-tables.ts --check` changes nothing and fails when README.md is not up to date.
  */
 import { join } from "node:path";
-import { type Difference, DIFFERENCES, EVERYWHERE } from "../test/differential/differences.ts";
+import { type Difference, DIFFERENCES, EVERYWHERE, LOGIN_DIFFERENCES } from "../test/differential/differences.ts";
 
 const README = join(import.meta.dir, "../README.md");
 const BEGIN = "<!-- differences: made by scripts/gen-readme-tables.ts -->";
@@ -19,7 +19,7 @@ async function main(isCheck: boolean): Promise<number> {
     console.error(`README.md: expected the lines "${BEGIN}" and "${END}"`);
     return 1;
   }
-  const updated = `${text.slice(0, start + BEGIN.length)}\n${table([...EVERYWHERE, ...DIFFERENCES])}${text.slice(end)}`;
+  const updated = `${text.slice(0, start + BEGIN.length)}\n${table([...EVERYWHERE, ...DIFFERENCES, ...LOGIN_DIFFERENCES])}${text.slice(end)}`;
   if (updated === text) return 0;
   if (isCheck) {
     console.error("README.md: the table of differences is not up to date: run bun scripts/gen-readme-tables.ts");

@@ -71,7 +71,7 @@ describeWith(["reference"], "the same server, key and tokens", () => {
 test("a mount is refused with both repositories in the challenge, and done with the token that it asks for", async () => {
   const ask = async (challenge: string | null): Promise<{ readonly authorization: string }> => {
     const [, realm = "", service = "", scope = ""] = /^Bearer realm="([^"]*)",service="([^"]*)",scope="([^"]*)"/.exec(challenge ?? "") ?? [];
-    const query = new URLSearchParams([["service", service], ...scope.split(" ").map((each) => ["scope", each])]);
+    const query = new URLSearchParams([["service", service], ...scope.split(" ").map((each): [string, string] => ["scope", each])]);
     const { token } = (await (await expectStatus(200, `${realm}?${query}`, { headers: { authorization: `Basic ${btoa("alice:secret")}` } })).json()) as { token: string };
     return { authorization: `Bearer ${token}` };
   };

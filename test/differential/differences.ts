@@ -309,8 +309,40 @@ export const DIFFERENCES = [
   },
 ] as const satisfies readonly Difference[];
 
+/** Differences in who is let in; every one of them is seen by a test. */
+export const LOGIN_DIFFERENCES = [
+  {
+    id: "throttled",
+    request: "a login from an address that many others failed from just before",
+    distribution: "401 UNAUTHORIZED, or whatever else it would be",
+    ours: "429, with `Retry-After`; `auth.htpasswd.throttle` changes it",
+    reason: "passwords are not to be guessed",
+  },
+  {
+    id: "login-blanks",
+    request: "a login with several blanks after `Basic`",
+    distribution: "401 UNAUTHORIZED",
+    ours: "200, when it is right",
+    reason: "RFC 9110 allows them",
+  },
+  {
+    id: "token-blanks",
+    request: "a token with several blanks after `Bearer`",
+    distribution: "401 UNAUTHORIZED",
+    ours: "401 UNAUTHORIZED, with `invalid_token` in the challenge",
+    reason: "as distribution 3",
+  },
+  {
+    id: "token-audiences",
+    request: "a token with a list of audiences that has ours",
+    distribution: "401 UNAUTHORIZED",
+    ours: "200",
+    reason: "as distribution 3",
+  },
+] as const satisfies readonly Difference[];
+
 /** The id of a difference. */
-export type DifferenceId = (typeof DIFFERENCES)[number]["id"];
+export type DifferenceId = (typeof DIFFERENCES | typeof LOGIN_DIFFERENCES)[number]["id"];
 
 /** Differences that show in many answers, and are therefore taken out before the answers are compared. */
 export const EVERYWHERE = [

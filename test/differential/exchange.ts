@@ -96,12 +96,21 @@ export function normalise(answer: Answer, side: Side): { status: number; headers
     const value = answer.headers.get(name);
     if (value !== undefined) headers[name] = normaliseText(value, side);
   }
+  if (headers["www-authenticate"] !== undefined) headers["www-authenticate"] = sortScopes(headers["www-authenticate"]);
   headers["content-type"] = (headers["content-type"] ?? "").replace("; charset=utf-8", "");
   const body = normaliseBody(answer, side);
   // The length of an error's text, and of a redirection's page, is nobody's business.
   if (answer.status >= 300) delete headers["content-length"];
   if (answer.status < 400 ? answer.status >= 300 : answer.body === "") delete headers["content-type"];
   return { status: answer.status, headers, body };
+}
+
+/** Distribution names the resources and the actions of a challenge in whatever order its maps give them. */
+function sortScopes(challenge: string): string {
+  return challenge.replace(/scope="([^"]*)"/, (_, scope: string) => {
+    const sorted = scope.split(" ").map((each) => each.replace(/[^:]*$/, (actions) => actions.split(",").sort().join(",")));
+    return `scope="${sorted.sort().join(" ")}"`;
+  });
 }
 
 function normaliseText(text: string, side: Side): string {
@@ -123,8 +132,8 @@ function normaliseBody(answer: Answer, side: Side): unknown {
   return answer.status >= 400 ? errorCodes(parsed) : parsed;
 }
 
-/** Codes and messages; the details are compared nowhere. */
+/** Codes and messages; of the details only what a login would be needed for is compared. */
 function errorCodes(body: unknown): unknown {
-  const { errors } = body as { errors?: { code?: string; message?: string }[] };
-  return errors?.map(({ code, message }) => `${code}: ${message}`);
+  const { errors } = body as { errors?: { code?: string; message?: string; detail?: unknown }[] };
+  return errors?.map(({ code, message, detail }) => `${code}: ${message}${code === "UNAUTHORIZED" ? ` ${JSON.stringify(detail)}` : ""}`);
 }

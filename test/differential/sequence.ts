@@ -1,5 +1,5 @@
 import { expect } from "bun:test";
-import { DIFFERENCES, type DifferenceId } from "./differences.ts";
+import { type Difference, DIFFERENCES, type DifferenceId, LOGIN_DIFFERENCES } from "./differences.ts";
 import { type Answer, exchange, type ExchangeRequest, normalise, type Side } from "./exchange.ts";
 
 /** One request to both registries. */
@@ -27,9 +27,9 @@ export async function compare(distribution: Side, ours: Side, steps: readonly St
   expect(problems).toEqual([]);
 }
 
-/** Rows of the table that no step has shown yet. */
-export function unseenDifferences(): string[] {
-  return DIFFERENCES.map(({ id }) => id).filter((id) => !seen.has(id));
+/** Those of the rows that no step has shown yet. */
+export function unseenDifferences(rows: readonly Difference[]): string[] {
+  return rows.map(({ id }) => id).filter((id) => !seen.has(id));
 }
 
 interface Sent {
@@ -57,7 +57,7 @@ function summary({ normal }: Sent, other: Sent): string {
 
 /** The table begins each answer with its status and, for errors, the code. */
 function tableProblem(id: DifferenceId, theirs: Sent, mine: Sent): string | undefined {
-  const row = DIFFERENCES.find((each) => each.id === id);
+  const row = [...DIFFERENCES, ...LOGIN_DIFFERENCES].find((each: Difference) => each.id === id);
   if (row === undefined) return `no row ${id}`;
   const problems = [promiseProblem("distribution", row.distribution, theirs), promiseProblem("ours", row.ours, mine)].filter((problem) => problem !== undefined);
   if (Bun.deepEquals(theirs.normal, mine.normal)) problems.push(`row ${id} says that the answers differ, but they are the same: ${JSON.stringify(mine.normal).slice(0, 500)}`);
