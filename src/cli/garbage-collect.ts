@@ -101,7 +101,7 @@ class Printer implements CollectListener {
     if (this.#lines) this.#context.stderr(`a registry serves this store: waiting ${Math.ceil(ms / 1000)}s for pushes under way\n`);
   }
 
-  dangling(name: RepositoryName, digest: Digest): void {
+  unneededLink(name: RepositoryName, digest: Digest): void {
     this.#line(`${name}: layer link eligible for deletion: ${digest}`);
   }
 

@@ -63,6 +63,12 @@ export interface StorageDriver extends AsyncDisposable {
   delete(path: string): Promise<void>;
 
   /**
+   * Removes a directory if, and only if, nothing is in it, however many others write into it at the same moment.
+   * @returns Whether it is gone; false when something is in it. Absent where directories do not exist for themselves.
+   */
+  removeIfEmpty?(path: string): Promise<boolean>;
+
+  /**
    * The absolute path on this host of the file that holds these bytes, for native sending. Absent unless files are local.
    * The file need not exist.
    */

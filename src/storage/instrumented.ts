@@ -27,6 +27,7 @@ export function instrumentDriver(driver: StorageDriver, observers: StorageObserv
 class InstrumentedDriver implements StorageDriver {
   readonly name: string;
   // `declare`: a plain field would be there as undefined where the driver has no such member.
+  declare readonly removeIfEmpty?: (path: string) => Promise<boolean>;
   declare readonly localFile?: (path: string) => string;
   declare readonly redirectUrl?: (path: string, request: RedirectRequest) => Promise<string | undefined>;
   declare readonly listFiles?: (path: string) => AsyncIterable<readonly FileInfo[]>;
@@ -38,7 +39,8 @@ class InstrumentedDriver implements StorageDriver {
     this.name = inner.name;
     this.#inner = inner;
     this.#observers = observers;
-    const { localFile, redirectUrl, listFiles, listUnfinished } = inner;
+    const { removeIfEmpty, localFile, redirectUrl, listFiles, listUnfinished } = inner;
+    if (removeIfEmpty !== undefined) this.removeIfEmpty = (path) => this.#file("Delete", path, () => removeIfEmpty.call(inner, path));
     if (localFile !== undefined) {
       this.localFile = (path) => {
         checkPath(this.name, path);

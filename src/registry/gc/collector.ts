@@ -1,13 +1,17 @@
 import type { Clock } from "../../lib/clock.ts";
+import { mapConcurrently } from "../../lib/concurrently.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { RepositoryName } from "../../oci/name.ts";
 import type { StorageDriver } from "../../storage/driver.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
+import { parentPath } from "../../storage/paths.ts";
 import type { Logger } from "../../telemetry/log.ts";
-import { blobData, blobFolder, layerLink, referrerLink, revisionLink, tagIndexLink } from "../layout.ts";
-import { layersOf, referrerPairs, repositoryNames, storedBlobs } from "./inventory.ts";
-import { type Doubt, Marker, type MarkListener, type Marks, readLink, statOrUndefined, type UntaggedRevision } from "./mark.ts";
-import { clearRun, type CollectorState, type Condemned, condemnedKey, hasLiveServer, readRescued, readState, RUN_TIMEOUT_MS, writeCondemned, writeState } from "./state.ts";
+import { blobData, blobFolder, BLOBS, layerLink, REPOSITORIES, revisionLink, tagIndexLink } from "../layout.ts";
+import { type Debris, deleteIfThere, emptyDebris, sweepDebris } from "./debris.ts";
+import { childNames } from "./inventory.ts";
+import { type Doubt, Marker, type MarkListener, type Marks, statOrUndefined, type UntaggedRevision } from "./mark.ts";
+import { condemnedBy, type Cutoff, makePlan, type Plan, withoutLive, withoutYoungLinks } from "./plan.ts";
+import { clearDeadRuns, clearRun, type CollectorState, type Condemned, condemnedKey, hasLiveServer, readRescued, readState, RUN_TIMEOUT_MS, writeCondemned, writeState } from "./state.ts";
 
 /** What a run is asked to do. */
 export interface CollectOptions {
@@ -32,7 +36,8 @@ export interface CollectListener extends MarkListener {
   /** After marking: what was found. */
   planned(plan: { readonly marked: number; readonly blobs: readonly Digest[]; readonly revisions: number }): void;
   waiting(ms: number): void;
-  dangling(name: RepositoryName, digest: Digest): void;
+  /** A repository's link to a blob that is to go, or that is not stored. */
+  unneededLink(name: RepositoryName, digest: Digest): void;
   /** After each batch. */
   swept(done: number, of: number, freedBytes: number): void;
 }
@@ -41,12 +46,14 @@ export interface CollectListener extends MarkListener {
 export interface CollectResult {
   readonly markedBlobs: number;
   readonly eligibleBlobs: number;
+  readonly eligibleBytes: number;
   readonly eligibleManifests: number;
   readonly deletedBlobs: number;
   readonly deletedManifests: number;
   readonly deletedLinks: number;
   readonly freedBytes: number;
   readonly rescued: number;
+  readonly debris: Debris;
   readonly doubts: readonly Doubt[];
   readonly durationMs: number;
 }
@@ -71,7 +78,9 @@ export class CollectorBusyError extends Error {
 
 const BATCH = 500;
 const HEARTBEAT_MS = RUN_TIMEOUT_MS / 6;
-const PARALLEL = 16;
+const DELETIONS_AT_ONCE = 32;
+/** How long one that begins looks whether another began at the same moment. */
+const SETTLE_MS = 250;
 
 /**
  * Deletes what nothing needs, while registries serve the store.
@@ -83,10 +92,11 @@ export async function collectGarbage(driver: StorageDriver, options: CollectOpti
   return options.dryRun ? await run.rehearse() : await run.collect();
 }
 
-/** Blobs, and manifests by digest, that a plan deletes. */
-interface Plan {
-  readonly blobs: readonly Digest[];
-  readonly revisions: ReadonlyMap<Digest, readonly UntaggedRevision[]>;
+/** What was found to be needed at the last moment. */
+interface Rescued {
+  readonly keys: ReadonlySet<string>;
+  /** What rescued manifests need, and what refers to them. */
+  readonly spared: ReadonlySet<Digest>;
 }
 
 class CollectorRun {
@@ -94,108 +104,101 @@ class CollectorRun {
   readonly #options: CollectOptions;
   readonly #marker: Marker;
   readonly #startedAt: number;
+  readonly #oldBefore: Cutoff;
   readonly #counts = { deletedBlobs: 0, deletedManifests: 0, deletedLinks: 0, freedBytes: 0, rescued: 0 };
+  /** As last published: what others can read. */
   #state: CollectorState;
+  #publishing: Promise<void> = Promise.resolve();
 
   constructor(driver: StorageDriver, options: CollectOptions) {
     this.#driver = driver;
     this.#options = options;
     this.#marker = new Marker(driver);
     this.#startedAt = options.clock.now();
+    this.#oldBefore = options.graceMs === 0 ? undefined : this.#startedAt - options.graceMs;
     this.#state = { run: Bun.randomUUIDv7(), heartbeatAt: this.#startedAt, condemned: 0, claimed: 0, swept: 0 };
   }
 
   async rehearse(): Promise<CollectResult> {
-    const marks = await this.#mark(true);
-    const plan = await this.#plan(marks);
+    const marks = await this.#mark(this.#options.listener);
+    const plan = await makePlan(this.#driver, marks, this.#oldBefore);
     this.#announce(marks, plan);
-    await this.#danglingLinks(new Set(plan.blobs), async (name, digest) => this.#options.listener?.dangling(name, digest));
-    return this.#result(marks, plan);
+    return this.#result(marks, plan, emptyDebris());
   }
 
   async collect(): Promise<CollectResult> {
     await this.#begin();
-    const beat = setInterval(() => void this.#publish({}).catch(() => undefined), HEARTBEAT_MS);
+    const beat = setInterval(() => void this.#publish({}).catch((error: unknown) => this.#options.log.warn("the collector's sign of life could not be written", { "err.message": String(error) })), HEARTBEAT_MS);
     try {
       return await this.#collect();
     } finally {
       clearInterval(beat);
-      await clearRun(this.#driver);
+      await this.#publishing;
+      await clearRun(this.#driver, this.#state.run);
     }
   }
 
   async #collect(): Promise<CollectResult> {
-    const activeSince = this.#options.clock.now();
-    const marks = await this.#mark(true);
-    let plan = await this.#plan(marks);
+    const { clock, pollMs, listener } = this.#options;
+    const activeSince = clock.now();
+    let marks = await this.#mark(listener);
+    let plan = await makePlan(this.#driver, marks, this.#oldBefore);
     this.#announce(marks, plan);
-    const condemned = listOf(plan);
+    const condemned = condemnedBy(plan);
     if (condemned.length > 0) {
       // Every registry knows by now, or reads it before it next says that something exists.
-      await this.#waitUntil(activeSince + 2 * this.#options.pollMs);
+      await this.#waitUntil(activeSince + 2 * pollMs);
       await writeCondemned(this.#driver, this.#state.run, condemned);
       await this.#publish({ condemned: condemned.length });
       await this.#grace();
-      plan = spare(plan, await this.#mark(false));
+      marks = await this.#mark(undefined);
+      plan = await withoutYoungLinks(this.#driver, withoutLive(plan, marks), this.#oldBefore);
       await this.#sweep(condemned, plan);
     }
-    await this.#deleteDangling(new Set(plan.blobs), marks.dangling);
-    return this.#result(marks, plan);
+    return this.#result(marks, plan, await this.#sweepDebris(marks, plan));
   }
 
   async #begin(): Promise<void> {
     const { clock } = this.#options;
     const other = await readState(this.#driver, clock.now());
     if (other !== undefined) throw new CollectorBusyError(other);
-    await clearRun(this.#driver);
+    await clearDeadRuns(this.#driver);
     await this.#publish({});
     // Two that began at once: the one that is overwritten finds the other's name, and leaves.
-    await clock.sleep(Math.min(250, this.#options.pollMs));
+    await clock.sleep(Math.min(SETTLE_MS, this.#options.pollMs));
     const now = await readState(this.#driver, clock.now());
     if (now !== undefined && now.run !== this.#state.run) throw new CollectorBusyError(now);
   }
 
-  async #mark(first: boolean): Promise<Marks> {
-    const { keepGoing, signal, listener } = this.#options;
+  async #mark(listener: MarkListener | undefined): Promise<Marks> {
+    const { keepGoing, signal } = this.#options;
+    await this.#requireRepositories();
     const untaggedBefore = (name: RepositoryName): number | undefined => {
       const age = this.#options.untaggedAgeMs(name);
       // At no age at all "before now" would leave out what was linked in this very millisecond.
       return age === undefined ? undefined : age === 0 ? Number.POSITIVE_INFINITY : this.#startedAt - age;
     };
-    const marks = await this.#marker.mark({ untaggedBefore, listener: first ? listener : undefined, signal });
+    const marks = await this.#marker.mark({ untaggedBefore, listener, signal });
     if (marks.doubts.length > 0 && !keepGoing) throw new CollectionDoubtError(marks.doubts);
     return marks;
   }
 
-  async #plan(marks: Marks): Promise<Plan> {
-    const revisions = new Map<Digest, UntaggedRevision[]>();
-    for (const revision of marks.untagged) revisions.set(revision.digest, [...(revisions.get(revision.digest) ?? []), revision]);
-    const blobs: Digest[] = [];
-    const oldBefore = this.#startedAt - this.#options.graceMs;
-    for await (const digest of storedBlobs(this.#driver)) {
-      this.#options.signal?.throwIfAborted();
-      if (marks.live.has(digest)) continue;
-      const data = await statOrUndefined(this.#driver, blobData(digest));
-      if (data === undefined || data.modifiedAt.getTime() < oldBefore || this.#options.graceMs === 0) blobs.push(digest);
+  // Blobs without any repository: more likely a folder that is not mounted than a store in which everything is garbage.
+  async #requireRepositories(): Promise<void> {
+    try {
+      await this.#driver.list(REPOSITORIES, { limit: 1 });
+    } catch (error) {
+      if (!(error instanceof PathNotFoundError)) throw error;
+      if ((await childNames(this.#driver, BLOBS)).length > 0) throw new CollectionDoubtError([{ path: REPOSITORIES, problem: "the folder is missing, although blobs are stored" }]);
     }
-    return { blobs: await this.#withoutYoungLinks(blobs, oldBefore), revisions };
-  }
-
-  // A blob whose link is young was just pushed again, or mounted: its manifest is on the way.
-  async #withoutYoungLinks(blobs: readonly Digest[], oldBefore: number): Promise<readonly Digest[]> {
-    if (this.#options.graceMs === 0 || blobs.length === 0) return blobs;
-    const left = new Set(blobs);
-    await this.#danglingLinks(left, async (name, digest) => {
-      const link = await statOrUndefined(this.#driver, layerLink(name, digest));
-      if (link !== undefined && link.modifiedAt.getTime() >= oldBefore) left.delete(digest);
-    });
-    return blobs.filter((digest) => left.has(digest));
   }
 
   #announce(marks: Marks, plan: Plan): void {
     const { listener } = this.#options;
-    for (const revisions of plan.revisions.values()) for (const revision of revisions) listener?.untagged(revision);
-    listener?.planned({ marked: marks.live.size, blobs: plan.blobs, revisions: plan.revisions.size });
+    if (listener === undefined) return;
+    for (const revision of marks.untagged) listener.untagged(revision);
+    listener.planned({ marked: marks.live.size, blobs: [...plan.blobs.keys()], revisions: untaggedCount(plan) });
+    for (const [digest, names] of plan.links) for (const name of names) listener.unneededLink(name, digest);
   }
 
   async #grace(): Promise<void> {
@@ -214,139 +217,119 @@ class CollectorRun {
 
   async #sweep(condemned: readonly Condemned[], plan: Plan): Promise<void> {
     const spared = new Set<Digest>();
-    const doomed = new Set(plan.blobs);
     for (let start = 0; start < condemned.length; ) {
       this.#options.signal?.throwIfAborted();
       const batch = batchFrom(condemned, start);
       await this.#publish({ claimed: start + batch.length });
-      const rescued = await readRescued(this.#driver, this.#state.run);
-      await forEach(batch, async (item) => {
-        this.#checkAlive();
-        if (rescued.has(condemnedKey(item.kind, item.digest))) this.#counts.rescued++;
-        if (item.kind === "revision") await this.#sweepRevision(item.digest, plan, { rescued, spared });
-        else if (doomed.has(item.digest) && !spared.has(item.digest) && !rescued.has(condemnedKey("blob", item.digest))) await this.#sweepBlob(item.digest);
-      });
+      const keys = await readRescued(this.#driver, this.#state.run);
+      this.#counts.rescued += batch.filter((item) => keys.has(condemnedKey(item.kind, item.digest))).length;
+      if (batch[0]?.kind === "revision") await this.#spareNeeded(plan, keys, spared);
+      await mapConcurrently(batch, DELETIONS_AT_ONCE, (item) => this.#sweepItem(item, plan, { keys, spared }));
       start += batch.length;
       await this.#publish({ swept: start });
       this.#options.listener?.swept(start, condemned.length, this.#counts.freedBytes);
     }
   }
 
-  async #sweepRevision(digest: Digest, plan: Plan, kept: { readonly rescued: ReadonlySet<string>; readonly spared: Set<Digest> }): Promise<void> {
-    const revisions = plan.revisions.get(digest) ?? [];
-    if (kept.rescued.has(condemnedKey("revision", digest))) {
-      for (const { name } of revisions) for (const needed of await this.#marker.closure(name, digest)) kept.spared.add(needed);
-      return;
+  async #spareNeeded(plan: Plan, keys: ReadonlySet<string>, spared: Set<Digest>): Promise<void> {
+    const rescued = new Map<RepositoryName, Digest[]>();
+    for (const [digest, revisions] of plan.revisions) {
+      if (!keys.has(condemnedKey("revision", digest))) continue;
+      for (const { name } of revisions) rescued.set(name, [...(rescued.get(name) ?? []), digest]);
     }
-    for (const { name, tags } of revisions) {
-      for (const tag of tags) await this.#deleteLink(tagIndexLink(name, tag, digest), "deleting manifest tag reference");
+    for (const [name, digests] of rescued) for (const needed of await this.#marker.closure(name, digests)) spared.add(needed);
+  }
+
+  async #sweepItem({ kind, digest }: Condemned, plan: Plan, { keys, spared }: Rescued): Promise<void> {
+    if (keys.has(condemnedKey(kind, digest)) || spared.has(digest)) return;
+    if (kind === "revision") await this.#sweepRevision(digest, plan);
+    else await this.#sweepBlob(digest, plan);
+  }
+
+  async #sweepRevision(digest: Digest, plan: Plan): Promise<void> {
+    for (const { name, formerTags, isDangling } of plan.revisions.get(digest) ?? []) {
+      if (isDangling && (await statOrUndefined(this.#driver, blobData(digest))) !== undefined) continue;
+      for (const tag of formerTags) await this.#deleteLink(tagIndexLink(name, tag, digest), "deleting manifest tag reference");
       await this.#deleteLink(revisionLink(name, digest), "deleting manifest");
-      this.#counts.deletedManifests++;
+      if (!isDangling) this.#counts.deletedManifests++;
     }
   }
 
-  async #sweepBlob(digest: Digest): Promise<void> {
-    const data = await statOrUndefined(this.#driver, blobData(digest));
+  // The links go first: at no time is there a link to bytes that are gone. Both within the claim: whoever wants to write them waits.
+  async #sweepBlob(digest: Digest, plan: Plan): Promise<void> {
+    const data = plan.blobs.has(digest) ? await statOrUndefined(this.#driver, blobData(digest)) : undefined;
     // Younger than the run: somebody stored it anew under the same name.
     if (data !== undefined && data.modifiedAt.getTime() > this.#startedAt && this.#options.graceMs > 0) return;
+    for (const name of plan.links.get(digest) ?? []) await this.#deleteLink(layerLink(name, digest), "Deleting layer link path");
+    if (data === undefined) return;
     this.#options.log.info("Deleting blob", { path: blobFolder(digest) });
-    if (await this.#deleteIfThere(blobFolder(digest))) {
-      this.#counts.deletedBlobs++;
-      this.#counts.freedBytes += data?.sizeBytes ?? 0;
-    }
-  }
-
-  // A process that slept through its time must not delete what others believe to be theirs again.
-  #checkAlive(): void {
-    if (this.#options.clock.now() - this.#state.heartbeatAt > RUN_TIMEOUT_MS / 2) throw new Error("the collector was stopped for too long; nothing more is deleted: run it again");
-  }
-
-  async #deleteDangling(gone: ReadonlySet<Digest>, paths: readonly string[]): Promise<void> {
-    for (const path of paths) {
-      const target = await readLink(this.#driver, path);
-      if (target !== undefined && (await statOrUndefined(this.#driver, blobData(target as Digest))) === undefined) await this.#deleteLink(path, "deleting dangling link");
-    }
-    await this.#danglingLinks(gone, async (name, digest) => {
-      if ((await statOrUndefined(this.#driver, blobData(digest))) !== undefined) return;
-      this.#options.listener?.dangling(name, digest);
-      await this.#deleteLink(layerLink(name, digest), "deleting layer link");
-    });
-    for await (const name of repositoryNames(this.#driver)) {
-      for (const { subject, referrer } of await referrerPairs(this.#driver, name)) {
-        if ((await statOrUndefined(this.#driver, revisionLink(name, referrer))) === undefined) await this.#deleteLink(referrerLink(name, subject, referrer), "deleting referrer link");
-      }
-    }
-  }
-
-  async #danglingLinks(gone: ReadonlySet<Digest>, visit: (name: RepositoryName, digest: Digest) => Promise<void>): Promise<void> {
-    if (gone.size === 0) return;
-    for await (const name of repositoryNames(this.#driver)) {
-      this.#options.signal?.throwIfAborted();
-      for (const digest of await layersOf(this.#driver, name)) if (gone.has(digest)) await visit(name, digest);
-    }
+    if (!(await this.#delete(blobData(digest)))) return;
+    this.#counts.deletedBlobs++;
+    this.#counts.freedBytes += data.sizeBytes;
   }
 
   async #deleteLink(path: string, message: string): Promise<void> {
-    if (!(await this.#deleteIfThere(path))) return;
+    if (!(await this.#delete(path))) return;
     this.#counts.deletedLinks++;
     this.#options.log.info(message, { path });
   }
 
-  async #deleteIfThere(path: string): Promise<boolean> {
-    try {
-      await this.#driver.delete(path);
-      return true;
-    } catch (error) {
-      if (error instanceof PathNotFoundError) return false;
-      throw error;
-    }
+  /** Deletes a file, and its folder when nothing else is in it. */
+  async #delete(path: string): Promise<boolean> {
+    this.#requireAlive();
+    const isDeleted = await deleteIfThere(this.#driver, path);
+    await this.#driver.removeIfEmpty?.(parentPath(path));
+    return isDeleted;
   }
 
+  // A process that slept through its time, or whose signs of life do not arrive, must not delete what others believe to be theirs again.
+  #requireAlive(): void {
+    if (this.#options.clock.now() - this.#state.heartbeatAt > RUN_TIMEOUT_MS / 2) throw new Error("the collector was not heard of for too long; nothing more is deleted: run it again");
+  }
+
+  async #sweepDebris(marks: Marks, plan: Plan): Promise<Debris> {
+    const { clock, graceMs, log, signal } = this.#options;
+    this.#requireAlive();
+    const isServed = await hasLiveServer(this.#driver, clock.now());
+    return await sweepDebris(this.#driver, { marks, plan, now: clock.now(), quietMs: isServed ? graceMs : 0, log, ...(signal === undefined ? {} : { signal }) });
+  }
+
+  /** Writes how far the run is. One after the other: a late sign of life must not take back a claim. */
   async #publish(change: Partial<CollectorState>): Promise<void> {
-    this.#state = { ...this.#state, ...change, heartbeatAt: this.#options.clock.now() };
-    await writeState(this.#driver, this.#state);
+    const published = this.#publishing.then(async () => {
+      // Somebody else may have begun since.
+      this.#requireAlive();
+      const state = { ...this.#state, ...change, heartbeatAt: this.#options.clock.now() };
+      await writeState(this.#driver, state);
+      this.#state = state;
+    });
+    this.#publishing = published.catch(() => undefined);
+    await published;
   }
 
-  #result(marks: Marks, plan: Plan): CollectResult {
+  #result(marks: Marks, plan: Plan, debris: Debris): CollectResult {
     return {
       markedBlobs: marks.live.size,
-      eligibleBlobs: plan.blobs.length,
-      eligibleManifests: plan.revisions.size,
+      eligibleBlobs: plan.blobs.size,
+      eligibleBytes: [...plan.blobs.values()].reduce((sum, bytes) => sum + bytes, 0),
+      eligibleManifests: untaggedCount(plan),
       ...this.#counts,
+      debris,
       doubts: marks.doubts,
       durationMs: this.#options.clock.now() - this.#startedAt,
     };
   }
 }
 
-function listOf(plan: Plan): Condemned[] {
-  // Manifests first: one that is rescued at the last moment spares its blobs.
-  return [...[...plan.revisions.keys()].map((digest) => ({ kind: "revision" as const, digest })), ...plan.blobs.map((digest) => ({ kind: "blob" as const, digest }))];
+function untaggedCount(plan: Plan): number {
+  let count = 0;
+  for (const revisions of plan.revisions.values()) count += revisions.filter((revision) => !revision.isDangling).length;
+  return count;
 }
 
-// A batch is of one kind: all manifests are decided before the first blob goes.
+// All manifests are claimed at once: one that is rescued spares children and referrers wherever they stand in the list.
 function batchFrom(condemned: readonly Condemned[], start: number): readonly Condemned[] {
-  const kind = condemned[start]?.kind;
-  const batch = condemned.slice(start, start + BATCH);
-  const other = batch.findIndex((item) => item.kind !== kind);
-  return other < 0 ? batch : batch.slice(0, other);
-}
-
-// What the second walk found needed is not deleted, whatever the first one thought.
-function spare(plan: Plan, marks: Marks): Plan {
-  const untagged = new Set(marks.untagged.map((revision) => `${revision.name} ${revision.digest}`));
-  const revisions = new Map<Digest, readonly UntaggedRevision[]>();
-  for (const [digest, list] of plan.revisions) {
-    revisions.set(digest, list.filter((revision) => untagged.has(`${revision.name} ${revision.digest}`)));
-  }
-  return { blobs: plan.blobs.filter((digest) => !marks.live.has(digest)), revisions };
-}
-
-async function forEach<T>(items: readonly T[], visit: (item: T) => Promise<void>): Promise<void> {
-  const iterator = items.values();
-  await Promise.all(
-    Array.from({ length: PARALLEL }, async () => {
-      for (const item of iterator) await visit(item);
-    }),
-  );
+  if (condemned[start]?.kind === "blob") return condemned.slice(start, start + BATCH);
+  const firstBlob = condemned.findIndex((item) => item.kind === "blob");
+  return condemned.slice(start, firstBlob < 0 ? undefined : firstBlob);
 }

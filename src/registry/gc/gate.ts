@@ -2,6 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { RegistryError } from "../../oci/errors.ts";
 import type { StorageDriver } from "../../storage/driver.ts";
+import { PathNotFoundError } from "../../storage/errors.ts";
 import { type CollectorState, type Condemned, condemnedKey, readCondemned, readState, writeRescue } from "./state.ts";
 
 /** How a gate looks at the store. */
@@ -47,8 +48,11 @@ export class CollectorGate {
     if (this.isIdle) return true;
     const state = await this.#read();
     if (state === undefined || state.condemned === 0) return true;
+    const positions = await this.#load(state);
+    // Over between our two looks: what it deleted is gone, and what it left stays.
+    if (positions === undefined) return await this.keep(kind, digest);
     const key = condemnedKey(kind, digest);
-    const position = (await this.#load(state)).get(key);
+    const position = positions.get(key);
     if (position === undefined || position < state.swept) return true;
     await writeRescue(this.#driver, state.run, key);
     // The collector writes its claim and then looks for rescues; we write the rescue and then look for its claim: one sees the other.
@@ -77,9 +81,16 @@ export class CollectorGate {
     return this.#state;
   }
 
-  async #load(state: CollectorState): Promise<ReadonlyMap<string, number>> {
+  /** Where in the list everything stands; undefined when the run is over. */
+  async #load(state: CollectorState): Promise<ReadonlyMap<string, number> | undefined> {
     if (this.#positions?.run === state.run) return this.#positions.of;
-    const of = await readCondemned(this.#driver, state);
+    let of: ReadonlyMap<string, number>;
+    try {
+      of = await readCondemned(this.#driver, state);
+    } catch (error) {
+      if (error instanceof PathNotFoundError && (await this.#read())?.run !== state.run) return undefined;
+      throw error;
+    }
     this.#positions = { run: state.run, of };
     const { onCondemned } = this.#options;
     if (onCondemned !== undefined) for (const key of of.keys()) onCondemned(key.replace(/^[a-z]+-([a-z0-9]+)-/, "$1:") as Digest);

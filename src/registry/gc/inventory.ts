@@ -1,36 +1,88 @@
+import { mapConcurrently } from "../../lib/concurrently.ts";
 import { type Digest, DIGEST_ALGORITHMS, isDigest, makeDigest } from "../../oci/digest.ts";
 import { isName, isTag, type RepositoryName, type Tag } from "../../oci/name.ts";
-import type { StorageDriver } from "../../storage/driver.ts";
+import type { DirectoryEntry, StorageDriver } from "../../storage/driver.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
-import { listAll } from "../../storage/walk.ts";
 import { BLOBS, layersFolder, REPOSITORIES, revisionsFolder, subjectFolder, referrersFolder, tagsFolder } from "../layout.ts";
 
-/** The names of the children of a folder; none when it is missing. */
-export async function childNames(driver: StorageDriver, path: string): Promise<string[]> {
-  const names: string[] = [];
-  try {
-    for await (const entry of listAll(driver, path)) names.push(entry.name);
-  } catch (error) {
-    if (!(error instanceof PathNotFoundError)) throw error;
+/** How many listings are under way at once: a store over a network answers each after some milliseconds. */
+const LISTINGS_AT_ONCE = 16;
+
+/** A listing ended before it was complete: what it did not show is not known to be absent. */
+export class ListingEndedError extends Error {
+  constructor(path: string, cause: unknown) {
+    super(`${path}: the listing ended early: the folder went away while it was read`, { cause });
+    this.name = "ListingEndedError";
   }
-  return names;
+}
+
+/** The children of a folder; none when it is missing. @throws ListingEndedError when it goes away half-way */
+export async function childrenOf(driver: StorageDriver, path: string): Promise<readonly DirectoryEntry[]> {
+  const all: DirectoryEntry[] = [];
+  let startAfter: string | undefined;
+  for (;;) {
+    try {
+      const page = await driver.list(path, startAfter === undefined ? {} : { startAfter });
+      if (startAfter === undefined && page.next === undefined) return page.entries;
+      for (const entry of page.entries) all.push(entry);
+      if (page.next === undefined) return all;
+      startAfter = page.next;
+    } catch (error) {
+      if (!(error instanceof PathNotFoundError)) throw error;
+      if (startAfter !== undefined) throw new ListingEndedError(path, error);
+      return [];
+    }
+  }
+}
+
+/** The names of the children of a folder; none when it is missing. @throws ListingEndedError */
+export async function childNames(driver: StorageDriver, path: string): Promise<string[]> {
+  return (await childrenOf(driver, path)).map((entry) => entry.name);
+}
+
+/** A folder below that of the repositories which holds what repositories hold. */
+export interface RepositoryFolder {
+  /** Its path below the folder of all repositories: a repository's name where `isName` says so. */
+  readonly path: string;
+  /** The folders in it that begin with an underscore. */
+  readonly parts: readonly string[];
+}
+
+/** Every folder that holds one beginning with an underscore, in component order, whether or not its path can be a repository's name. */
+export async function repositoryFolders(driver: StorageDriver): Promise<RepositoryFolder[]> {
+  const found: RepositoryFolder[] = [];
+  for (let level: readonly string[] = [""]; level.length > 0; ) {
+    const below: string[] = [];
+    await mapConcurrently(level, LISTINGS_AT_ONCE, async (path) => {
+      const folders = (await childrenOf(driver, path === "" ? REPOSITORIES : `${REPOSITORIES}/${path}`)).filter((entry) => entry.isDirectory);
+      const parts = folders.filter(({ name }) => name.startsWith("_")).map(({ name }) => name);
+      if (parts.length > 0 && path !== "") found.push({ path, parts });
+      for (const { name } of folders) if (!name.startsWith("_")) below.push(path === "" ? name : `${path}/${name}`);
+    });
+    level = below;
+  }
+  return found.sort((a, b) => (componentOrder(a.path) < componentOrder(b.path) ? -1 : 1));
+}
+
+// As a separator a character below all others makes the order of texts the order of components.
+function componentOrder(path: string): string {
+  return path.replaceAll("/", "\0");
 }
 
 /** Every folder that is a repository: one that holds a folder beginning with an underscore, also when nothing else is left of it. */
-export async function* repositoryNames(driver: StorageDriver, below = ""): AsyncGenerator<RepositoryName> {
-  const children = await childNames(driver, below === "" ? REPOSITORIES : `${REPOSITORIES}/${below}`);
-  if (children.some((child) => child.startsWith("_")) && isName(below)) yield below;
-  for (const child of children) {
-    if (!child.startsWith("_")) yield* repositoryNames(driver, below === "" ? child : `${below}/${child}`);
-  }
+export async function* repositoryNames(driver: StorageDriver): AsyncGenerator<RepositoryName> {
+  for (const { path } of await repositoryFolders(driver)) if (isName(path)) yield path;
 }
 
 /** The digests of the folders `<alg>/<hex>` below a folder, whether their links are there or not. */
 export async function linkedDigests(driver: StorageDriver, folder: string): Promise<Digest[]> {
   const digests: Digest[] = [];
+  // Most folders know one algorithm: asking which there are saves asking for those that are not.
+  const algorithms = await childNames(driver, folder);
   for (const algorithm of DIGEST_ALGORITHMS) {
-    for (const hex of await childNames(driver, `${folder}/${algorithm}`)) {
-      const digest = makeDigest(algorithm, hex);
+    if (!algorithms.includes(algorithm)) continue;
+    for (const { name } of await childrenOf(driver, `${folder}/${algorithm}`)) {
+      const digest = makeDigest(algorithm, name);
       if (isDigest(digest)) digests.push(digest);
     }
   }
@@ -49,7 +101,7 @@ export async function layersOf(driver: StorageDriver, name: RepositoryName): Pro
 
 /** The tags that a repository has folders for. */
 export async function tagsOf(driver: StorageDriver, name: RepositoryName): Promise<Tag[]> {
-  return (await childNames(driver, tagsFolder(name))).filter(isTag);
+  return (await childrenOf(driver, tagsFolder(name))).filter((entry) => entry.isDirectory).map((entry) => entry.name).filter(isTag);
 }
 
 /** The links of a repository's referrer index. */
@@ -61,14 +113,24 @@ export async function referrerPairs(driver: StorageDriver, name: RepositoryName)
   return pairs;
 }
 
-/** Every blob of the store. */
+/** Every blob that the store has a folder for, in order of algorithms and then of hex. */
 export async function* storedBlobs(driver: StorageDriver): AsyncGenerator<Digest> {
+  const algorithms = await childNames(driver, BLOBS);
   for (const algorithm of DIGEST_ALGORITHMS) {
-    for (const shard of await childNames(driver, `${BLOBS}/${algorithm}`)) {
-      for (const hex of await childNames(driver, `${BLOBS}/${algorithm}/${shard}`)) {
-        const digest = makeDigest(algorithm, hex);
-        if (isDigest(digest) && hex.startsWith(shard)) yield digest;
-      }
+    if (!algorithms.includes(algorithm)) continue;
+    const shards = await childNames(driver, `${BLOBS}/${algorithm}`);
+    for (let start = 0; start < shards.length; start += LISTINGS_AT_ONCE) {
+      const lists = await mapConcurrently(shards.slice(start, start + LISTINGS_AT_ONCE), LISTINGS_AT_ONCE, (shard) => blobsIn(driver, algorithm, shard));
+      for (const digests of lists) yield* digests;
     }
   }
+}
+
+async function blobsIn(driver: StorageDriver, algorithm: (typeof DIGEST_ALGORITHMS)[number], shard: string): Promise<Digest[]> {
+  const digests: Digest[] = [];
+  for (const { name } of await childrenOf(driver, `${BLOBS}/${algorithm}/${shard}`)) {
+    const digest = makeDigest(algorithm, name);
+    if (isDigest(digest) && name.startsWith(shard)) digests.push(digest);
+  }
+  return digests;
 }

@@ -1,10 +1,13 @@
+import { mapConcurrently, yieldToEventLoop } from "../../lib/concurrently.ts";
 import { type Digest, digestOf, algorithmOf, isDigest } from "../../oci/digest.ts";
-import { parseStoredManifest, referencesOf } from "../../oci/manifest.ts";
-import type { RepositoryName, Tag } from "../../oci/name.ts";
-import type { StorageDriver } from "../../storage/driver.ts";
+import { type Manifest, parseStoredManifest, referencesOf } from "../../oci/manifest.ts";
+import { isManifestMediaType } from "../../oci/media-types.ts";
+import { isName, type RepositoryName, type Tag } from "../../oci/name.ts";
+import type { FileInfo, StorageDriver } from "../../storage/driver.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
-import { blobData, layerLink, revisionLink, tagCurrentLink } from "../layout.ts";
-import { layersOf, repositoryNames, revisionsOf, tagsOf } from "./inventory.ts";
+import { blobData, layerLink, REPOSITORIES, revisionLink, tagCurrentLink } from "../layout.ts";
+import { mapInOrder } from "./in-order.ts";
+import { layersOf, type RepositoryFolder, repositoryFolders, revisionsOf, tagsOf } from "./inventory.ts";
 
 /** Something that the collector does not understand, and that stops deletion. */
 export interface Doubt {
@@ -20,6 +23,17 @@ export interface UntaggedRevision {
   readonly tags: readonly Tag[];
 }
 
+/** A link to a manifest whose bytes are not stored. */
+export interface DanglingRevision {
+  readonly name: RepositoryName;
+  readonly digest: Digest;
+}
+
+/** A tag that points to a manifest whose bytes are not stored. */
+export interface DanglingTag extends DanglingRevision {
+  readonly tag: Tag;
+}
+
 /** What is told of a walk while it goes on. */
 export interface MarkListener {
   repository(name: RepositoryName): void;
@@ -28,18 +42,33 @@ export interface MarkListener {
 
 /** What a manifest needs and says; kept between walks, as a digest's content never changes. */
 interface Facts {
-  readonly references: readonly Digest[];
+  readonly blobs: readonly Digest[];
+  readonly children: readonly Child[];
   readonly subject: Digest | undefined;
+  /** What was not understood, with the path. */
+  readonly doubt?: Doubt;
+}
+
+/** A child of an index. BuildKit's old caches are indexes of plain blobs. */
+interface Child {
+  readonly digest: Digest;
+  readonly isManifest: boolean;
 }
 
 /** What one walk over all repositories found. */
 export interface Marks {
   /** Blobs that something live needs, manifests among them. */
   readonly live: Set<Digest>;
+  /** Every repository, also those in which nothing is live. */
+  readonly names: readonly RepositoryName[];
+  /** Repositories without any manifest and tag. */
+  readonly empty: readonly RepositoryName[];
   /** Where untagged manifests do not stay: what may go. */
   readonly untagged: readonly UntaggedRevision[];
-  /** Tags and revisions that point to nothing, by the path of their link. */
-  readonly dangling: readonly string[];
+  readonly danglingRevisions: readonly DanglingRevision[];
+  readonly danglingTags: readonly DanglingTag[];
+  /** Folders of manifests that hold no link, as deletions and interrupted pushes leave them. */
+  readonly linkless: readonly DanglingRevision[];
   readonly doubts: readonly Doubt[];
 }
 
@@ -55,6 +84,13 @@ export interface MarkOptions {
 }
 
 const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
+/** Repositories looked at at once, and files of each. */
+const REPOSITORIES_AT_ONCE = 4;
+const READS_AT_ONCE = 16;
+const READS_PER_TURN = 32;
+const NOTHING: Facts = { blobs: [], children: [], subject: undefined };
+
+type Growing<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer Item)[] ? Item[] : T[K] };
 
 /** Finds everything that is live. One marker serves the several walks of one run and remembers the manifests that it read. */
 export class Marker {
@@ -65,103 +101,126 @@ export class Marker {
     this.#driver = driver;
   }
 
-  /** Walks all repositories. Rejects when the store cannot be read: nothing may be deleted then. */
+  /** Walks all repositories. Rejects when the store cannot be listed: nothing may be deleted then. */
   async mark(options: MarkOptions): Promise<Marks> {
-    const marks = { live: new Set<Digest>(), untagged: [] as UntaggedRevision[], dangling: [] as string[], doubts: [] as Doubt[] };
-    for await (const name of repositoryNames(this.#driver)) {
-      options.signal?.throwIfAborted();
-      await this.#markRepository(name, marks, options);
+    const marks: Growing<Marks> = { live: new Set(), names: [], empty: [], untagged: [], danglingRevisions: [], danglingTags: [], linkless: [], doubts: [] };
+    const folders = await repositoryFolders(this.#driver);
+    for await (const walk of mapInOrder(folders, REPOSITORIES_AT_ONCE, (folder) => this.#walk(folder, options))) {
+      merge(walk, marks, options.listener);
+      await yieldToEventLoop();
     }
     return marks;
   }
 
-  /** Everything that a manifest needs, itself included; for what was rescued at the last moment. */
-  async closure(name: RepositoryName, digest: Digest): Promise<ReadonlySet<Digest>> {
-    const walk = new RepositoryWalk(this.#driver, name, { facts: this.#facts, doubts: [] });
-    await walk.reach(digest);
+  /** Manifests of a repository with everything that they need and that refers to them; for what was rescued at the last moment. */
+  async closure(name: RepositoryName, digests: Iterable<Digest>): Promise<ReadonlySet<Digest>> {
+    const walk = new RepositoryWalk(this.#driver, name, this.#facts);
+    await walk.findRevisions();
+    for (const digest of digests) {
+      await walk.load(digest);
+      await walk.reach(digest);
+    }
+    await walk.reachReferrers();
     return walk.reached;
   }
 
-  async #markRepository(name: RepositoryName, marks: { live: Set<Digest>; untagged: UntaggedRevision[]; dangling: string[]; doubts: Doubt[] }, options: MarkOptions): Promise<void> {
-    const walk = new RepositoryWalk(this.#driver, name, { facts: this.#facts, doubts: marks.doubts });
-    const doubtsBefore = marks.doubts.length;
-    const revisions = await this.#revisions(name, walk, marks);
-    const inDoubt = (): boolean => marks.doubts.length > doubtsBefore;
-    if (revisions.length === 0 && !inDoubt() && (await tagsOf(this.#driver, name)).length === 0) return;
-    options.listener?.repository(name);
-    const tags = await this.#tags(name, new Set(revisions), { walk, dangling: marks.dangling });
-    const untaggedBefore = options.untaggedBefore(name);
-    const untaggedRoots = untaggedBefore === undefined ? revisions : await this.#young(name, revisions, untaggedBefore);
-    for (const root of [...untaggedRoots, ...tags.targets]) await walk.reach(root);
-    await walk.reachReferrers(revisions);
+  async #walk({ path, parts }: RepositoryFolder, options: MarkOptions): Promise<RepositoryWalk> {
+    options.signal?.throwIfAborted();
+    // A folder of another name is walked like any other, so that going on keeps what it links to.
+    const name = path as RepositoryName;
+    const walk = new RepositoryWalk(this.#driver, name, this.#facts);
+    if (!isName(path) && parts.includes("_manifests")) walk.doubt(`${REPOSITORIES}/${path}`, "the folder holds manifests, but its name is not one that a repository can have");
+    await walk.findRevisions();
+    await walk.findTags();
+    const before = options.untaggedBefore(name);
+    const roots = before === undefined ? walk.revisions : await walk.linkedSince(before);
+    for (const root of [...roots, ...walk.targets]) await walk.reach(root);
+    await walk.reachReferrers();
     // Where anything is in doubt nothing of the repository may go.
-    if (inDoubt()) await walk.reachAll(revisions);
-    for (const revision of revisions) {
-      if (!walk.reached.has(revision)) marks.untagged.push({ name, digest: revision, tags: tags.all });
-    }
-    for (const digest of walk.reached) {
-      marks.live.add(digest);
-      options.listener?.marked(name, walk.manifests.has(digest) ? "manifest" : "blob", digest);
-    }
-  }
-
-  // Manifests that the repository holds: a link that says so, and bytes.
-  async #revisions(name: RepositoryName, walk: RepositoryWalk, marks: { dangling: string[] }): Promise<Digest[]> {
-    const found: Digest[] = [];
-    for (const digest of await revisionsOf(this.#driver, name)) {
-      const path = revisionLink(name, digest);
-      const target = await readLink(this.#driver, path);
-      if (target === undefined) continue;
-      if (target !== digest) walk.doubt(path, target === "" ? "the link is empty" : "the link does not hold the digest that its path names");
-      else if (await walk.load(digest)) found.push(digest);
-      else marks.dangling.push(path);
-    }
-    return found;
-  }
-
-  async #tags(name: RepositoryName, revisions: ReadonlySet<Digest>, to: { readonly walk: RepositoryWalk; readonly dangling: string[] }): Promise<{ readonly all: readonly Tag[]; readonly targets: readonly Digest[] }> {
-    const all = await tagsOf(this.#driver, name);
-    const targets: Digest[] = [];
-    for (const tag of all) {
-      const path = tagCurrentLink(name, tag);
-      const target = await readLink(this.#driver, path);
-      // A tag folder without a current link is what an interrupted push or deletion leaves: it points to nothing.
-      if (target === undefined) continue;
-      if (!isDigest(target)) to.walk.doubt(path, target === "" ? "the link is empty" : "the link does not hold a digest");
-      else if (revisions.has(target)) targets.push(target);
-      else if (!(await to.walk.load(target))) to.dangling.push(path);
-    }
-    return { all, targets };
-  }
-
-  async #young(name: RepositoryName, revisions: readonly Digest[], since: number): Promise<Digest[]> {
-    const young: Digest[] = [];
-    for (const digest of revisions) {
-      const info = await statOrUndefined(this.#driver, revisionLink(name, digest));
-      if (info !== undefined && info.modifiedAt.getTime() >= since) young.push(digest);
-    }
-    return young;
+    if (walk.doubts.length > 0) await walk.reachAll();
+    return walk;
   }
 }
 
-/** Follows references within one repository. */
+function merge(walk: RepositoryWalk, marks: Growing<Marks>, listener: MarkListener | undefined): void {
+  const { name } = walk;
+  marks.names.push(name);
+  marks.doubts.push(...walk.doubts);
+  if (walk.doubts.length === 0) {
+    marks.linkless.push(...walk.linkless.map((digest) => ({ name, digest })));
+    marks.danglingRevisions.push(...walk.danglingRevisions.map((digest) => ({ name, digest })));
+    marks.danglingTags.push(...walk.danglingTags.map((tag) => ({ name, ...tag })));
+  }
+  if (walk.revisions.size === 0 && walk.tags.length === 0 && walk.doubts.length === 0) {
+    marks.empty.push(name);
+    return;
+  }
+  listener?.repository(name);
+  for (const digest of walk.revisions) if (!walk.reached.has(digest)) marks.untagged.push({ name, digest, tags: walk.tags });
+  for (const digest of walk.reached) {
+    marks.live.add(digest);
+    listener?.marked(name, walk.manifests.has(digest) ? "manifest" : "blob", digest);
+  }
+}
+
+/** Finds out what one repository holds, and follows references within it. */
 class RepositoryWalk {
+  readonly name: RepositoryName;
+  /** Manifests that the repository holds: a link that says so, and bytes. */
+  readonly revisions = new Set<Digest>();
+  readonly linkless: Digest[] = [];
+  readonly danglingRevisions: Digest[] = [];
+  tags: readonly Tag[] = [];
+  /** What tags point to, as far as its bytes are there. */
+  readonly targets = new Set<Digest>();
+  readonly danglingTags: { readonly tag: Tag; readonly digest: Digest }[] = [];
   readonly reached = new Set<Digest>();
   readonly manifests = new Set<Digest>();
+  readonly doubts: Doubt[] = [];
   readonly #driver: StorageDriver;
-  readonly #name: RepositoryName;
   readonly #facts: Map<Digest, Facts>;
-  readonly #doubts: Doubt[];
+  /** What was read as a manifest here: another repository may hold the same bytes as a layer. */
+  readonly #loaded = new Set<Digest>();
+  #reads = 0;
 
-  constructor(driver: StorageDriver, name: RepositoryName, memory: { readonly facts: Map<Digest, Facts>; readonly doubts: Doubt[] }) {
+  constructor(driver: StorageDriver, name: RepositoryName, facts: Map<Digest, Facts>) {
     this.#driver = driver;
-    this.#name = name;
-    this.#facts = memory.facts;
-    this.#doubts = memory.doubts;
+    this.name = name;
+    this.#facts = facts;
   }
 
   doubt(path: string, problem: string): void {
-    this.#doubts.push({ path, problem });
+    this.doubts.push({ path, problem });
+  }
+
+  async findRevisions(): Promise<void> {
+    // In the order of the listing, whatever is read first: the output of two runs is the same.
+    const kinds = await mapConcurrently(await revisionsOf(this.#driver, this.name), READS_AT_ONCE, async (digest) => ({ digest, kind: await this.#kindOfRevision(digest) }));
+    for (const { digest, kind } of kinds) {
+      if (kind === "held") this.revisions.add(digest);
+      else if (kind === "dangling") this.danglingRevisions.push(digest);
+      else if (kind === "linkless") this.linkless.push(digest);
+    }
+  }
+
+  async findTags(): Promise<void> {
+    this.tags = await tagsOf(this.#driver, this.name);
+    const found = await mapConcurrently(this.tags, READS_AT_ONCE, async (tag) => ({ tag, target: await this.#targetOf(tag) }));
+    for (const { tag, target } of found) {
+      if (target === undefined) continue;
+      if (this.#loaded.has(target)) this.targets.add(target);
+      else this.danglingTags.push({ tag, digest: target });
+    }
+  }
+
+  /** The manifests that were linked at a moment or later. */
+  async linkedSince(moment: number): Promise<Iterable<Digest>> {
+    if (moment === Number.POSITIVE_INFINITY) return [];
+    const ages = await mapConcurrently(this.revisions, READS_AT_ONCE, async (digest) => {
+      const info = await statOrUndefined(this.#driver, revisionLink(this.name, digest));
+      return info !== undefined && info.modifiedAt.getTime() >= moment ? digest : undefined;
+    });
+    return ages.filter((digest) => digest !== undefined);
   }
 
   /** Marks a manifest and everything that it needs. */
@@ -170,21 +229,26 @@ class RepositoryWalk {
     for (let digest = waiting.pop(); digest !== undefined; digest = waiting.pop()) {
       if (this.reached.has(digest)) continue;
       this.reached.add(digest);
-      if (digest !== root && !this.#facts.has(digest) && !(await this.#isRevision(digest))) {
-        await this.#reachAlias(digest);
+      const facts = this.#loaded.has(digest) ? this.#facts.get(digest) : undefined;
+      if (facts === undefined) {
+        if (algorithmOf(digest) !== "sha256") await this.#reachAlias(digest);
         continue;
       }
-      if (!(await this.load(digest))) continue;
       this.manifests.add(digest);
-      waiting.push(...(this.#facts.get(digest)?.references ?? []));
+      for (const blob of facts.blobs) waiting.push(blob);
+      for (const child of facts.children) {
+        // Also without a link of its own: the index shows that it is one of this repository's.
+        if (child.isManifest && !this.reached.has(child.digest)) await this.load(child.digest);
+        waiting.push(child.digest);
+      }
     }
   }
 
   /** Marks the manifests that refer to what is marked, and what they need, until nothing is added. */
-  async reachReferrers(revisions: readonly Digest[]): Promise<void> {
+  async reachReferrers(): Promise<void> {
     for (let grown = true; grown; ) {
       grown = false;
-      for (const digest of revisions) {
+      for (const digest of this.revisions) {
         const subject = this.#facts.get(digest)?.subject;
         if (subject === undefined || this.reached.has(digest) || !this.reached.has(subject)) continue;
         await this.reach(digest);
@@ -194,13 +258,12 @@ class RepositoryWalk {
   }
 
   /** Marks all that the repository holds, manifests and linked blobs. */
-  async reachAll(revisions: readonly Digest[]): Promise<void> {
-    for (const digest of revisions) await this.reach(digest);
-    for (const digest of await layersOf(this.#driver, this.#name)) {
-      this.reached.add(digest);
-      await this.#reachAlias(digest);
+  async reachAll(): Promise<void> {
+    for (const digest of await revisionsOf(this.#driver, this.name)) {
+      await this.load(digest);
+      await this.reach(digest);
     }
-    for (const digest of await revisionsOf(this.#driver, this.#name)) this.reached.add(digest);
+    for (const digest of await layersOf(this.#driver, this.name)) await this.reach(digest);
   }
 
   /**
@@ -208,51 +271,98 @@ class RepositoryWalk {
    * @returns False when its bytes are missing.
    */
   async load(digest: Digest): Promise<boolean> {
-    if (this.#facts.has(digest)) return true;
+    if (this.#loaded.has(digest)) return true;
+    const facts = this.#facts.get(digest) ?? (await this.#read(digest));
+    if (facts === undefined) return false;
+    this.#facts.set(digest, facts);
+    // Two tags that point to it read it at once; the doubt is one.
+    if (facts.doubt !== undefined && !this.#loaded.has(digest)) this.doubts.push(facts.doubt);
+    this.#loaded.add(digest);
+    return true;
+  }
+
+  async #kindOfRevision(digest: Digest): Promise<"held" | "dangling" | "linkless" | "in doubt"> {
+    await this.#turn();
+    const path = revisionLink(this.name, digest);
+    const target = await this.#readLink(path);
+    if (target === undefined) return "linkless";
+    if (target === digest) return (await this.load(digest)) ? "held" : "dangling";
+    if (target !== IN_DOUBT) this.doubt(path, target === "" ? "the link is empty" : `the link holds ${JSON.stringify(target.slice(0, 100))} instead of the digest that its path names`);
+    return "in doubt";
+  }
+
+  /** What a tag points to. A tag's folder without a current link is what an interrupted push or deletion leaves: it points to nothing. */
+  async #targetOf(tag: Tag): Promise<Digest | undefined> {
+    await this.#turn();
+    const path = tagCurrentLink(this.name, tag);
+    const target = await this.#readLink(path);
+    if (target === undefined || target === IN_DOUBT) return undefined;
+    if (!isDigest(target)) {
+      this.doubt(path, target === "" ? "the link is empty" : `the link holds ${JSON.stringify(target.slice(0, 100))} instead of a digest`);
+      return undefined;
+    }
+    await this.load(target);
+    return target;
+  }
+
+  // A registry that collects while it serves answers requests between the reads of a store whose reads do not wait.
+  async #turn(): Promise<void> {
+    if (++this.#reads % READS_PER_TURN === 0) await yieldToEventLoop();
+  }
+
+  async #readLink(path: string): Promise<string | undefined> {
+    try {
+      return await readLink(this.#driver, path);
+    } catch (error) {
+      this.doubt(path, `the link cannot be read: ${messageOf(error)}`);
+      return IN_DOUBT;
+    }
+  }
+
+  async #read(digest: Digest): Promise<Facts | undefined> {
     const path = blobData(digest);
     let bytes: Uint8Array;
     try {
       bytes = await this.#driver.getContent(path, MAX_MANIFEST_BYTES);
     } catch (error) {
-      if (error instanceof PathNotFoundError) return false;
-      throw error;
+      if (error instanceof PathNotFoundError) return undefined;
+      return { ...NOTHING, doubt: { path, problem: `the manifest cannot be read: ${messageOf(error)}` } };
     }
-    this.#facts.set(digest, this.#interpret(digest, bytes, path));
-    return true;
-  }
-
-  #interpret(digest: Digest, bytes: Uint8Array, path: string): Facts {
-    if (digestOf(bytes, algorithmOf(digest)) !== digest) {
-      this.doubt(path, "the manifest does not hash to its digest");
-      return { references: [], subject: undefined };
-    }
-    const old = schema1Layers(bytes);
-    if (old !== undefined) return { references: old, subject: undefined };
-    try {
-      const manifest = parseStoredManifest(bytes);
-      return { references: referencesOf(manifest).map((item) => item.digest), subject: manifest.subject?.digest };
-    } catch (error) {
-      this.doubt(path, `the manifest cannot be understood: ${error instanceof Error ? detailOf(error) : String(error)}`);
-      return { references: [], subject: undefined };
-    }
-  }
-
-  async #isRevision(digest: Digest): Promise<boolean> {
-    return (await statOrUndefined(this.#driver, revisionLink(this.#name, digest))) !== undefined;
+    return interpret(digest, bytes, path);
   }
 
   // Distribution stores what was pushed under another algorithm under its sha256 and leaves a link to it.
   async #reachAlias(digest: Digest): Promise<void> {
-    if (algorithmOf(digest) === "sha256") return;
-    const target = await readLink(this.#driver, layerLink(this.#name, digest));
+    const target = await this.#readLink(layerLink(this.name, digest));
     if (target !== undefined && isDigest(target)) this.reached.add(target);
   }
+}
+
+/** Stands for what a link holds that could not be read. */
+const IN_DOUBT = "?";
+
+function interpret(digest: Digest, bytes: Uint8Array, path: string): Facts {
+  if (digestOf(bytes, algorithmOf(digest)) !== digest) return { ...NOTHING, doubt: { path, problem: "the manifest does not hash to its digest" } };
+  try {
+    return factsOf(parseStoredManifest(bytes));
+  } catch (error) {
+    const old = schema1Layers(bytes);
+    if (old !== undefined) return { ...NOTHING, blobs: old };
+    return { ...NOTHING, doubt: { path, problem: `the manifest cannot be understood: ${messageOf(error)}` } };
+  }
+}
+
+function factsOf(manifest: Manifest): Facts {
+  const subject = manifest.subject?.digest;
+  if (manifest.kind === "image") return { blobs: referencesOf(manifest).map((item) => item.digest), children: [], subject };
+  return { blobs: [], children: manifest.manifests.map((item) => ({ digest: item.digest, isManifest: isManifestMediaType(item.mediaType) })), subject };
 }
 
 /** Reads a link file; undefined when it is missing, empty when it is empty. */
 export async function readLink(driver: StorageDriver, path: string): Promise<string | undefined> {
   try {
-    return new TextDecoder().decode(await driver.getContent(path, 1024));
+    const bytes = await driver.getContent(path, 1024);
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
   } catch (error) {
     if (error instanceof PathNotFoundError) return undefined;
     throw error;
@@ -260,7 +370,7 @@ export async function readLink(driver: StorageDriver, path: string): Promise<str
 }
 
 /** Stats a path; undefined when it is missing. */
-export async function statOrUndefined(driver: StorageDriver, path: string): Promise<Awaited<ReturnType<StorageDriver["stat"]>> | undefined> {
+export async function statOrUndefined(driver: StorageDriver, path: string): Promise<FileInfo | undefined> {
   try {
     return await driver.stat(path);
   } catch (error) {
@@ -275,7 +385,7 @@ function schema1Layers(bytes: Uint8Array): readonly Digest[] | undefined {
   try {
     json = JSON.parse(new TextDecoder().decode(bytes));
   } catch {
-    // Not JSON at all: the parser of manifests says so, with the path.
+    // Not JSON at all: the parser of manifests said so.
     return undefined;
   }
   const layers = (json as { schemaVersion?: unknown; fsLayers?: unknown } | null)?.fsLayers;
@@ -284,7 +394,9 @@ function schema1Layers(bytes: Uint8Array): readonly Digest[] | undefined {
   return digests.every((digest): digest is Digest => typeof digest === "string" && isDigest(digest)) ? digests : undefined;
 }
 
-function detailOf(error: Error): string {
-  const detail = (error as { entries?: readonly { detail?: unknown }[] }).entries?.[0]?.detail;
-  return typeof detail === "string" ? detail : error.message;
+/** What is wrong, in words: the detail of an error of the registry, else the error's text. */
+function messageOf(error: unknown): string {
+  const detail = (error as { entries?: readonly { detail?: unknown }[] } | null)?.entries?.[0]?.detail;
+  if (typeof detail === "string") return detail;
+  return error instanceof Error ? error.message : String(error);
 }

@@ -15,7 +15,9 @@ import { ROOT } from "../layout.ts";
  *   └── servers/<instance>        a registry that serves this store; its modification time is its sign of life
  */
 
-const FOLDER = `${ROOT}/_gc`;
+/** The folder of all this. */
+export const GC_FOLDER = `${ROOT}/_gc`;
+const FOLDER = GC_FOLDER;
 const STATE = `${FOLDER}/state`;
 const LINES_PER_FILE = 50_000;
 
@@ -48,15 +50,17 @@ export function condemnedKey(kind: Condemned["kind"], digest: Digest): string {
 
 /** Reads the run under way; undefined when there is none, or when it died. */
 export async function readState(driver: StorageDriver, now: number): Promise<CollectorState | undefined> {
-  let text: string;
+  const state = await readAnyState(driver);
+  return state === undefined || now - state.heartbeatAt > RUN_TIMEOUT_MS ? undefined : state;
+}
+
+async function readAnyState(driver: StorageDriver): Promise<CollectorState | undefined> {
   try {
-    text = new TextDecoder().decode(await driver.getContent(STATE));
+    return JSON.parse(new TextDecoder().decode(await driver.getContent(STATE))) as CollectorState;
   } catch (error) {
     if (error instanceof PathNotFoundError) return undefined;
     throw error;
   }
-  const state = JSON.parse(text) as CollectorState;
-  return now - state.heartbeatAt > RUN_TIMEOUT_MS ? undefined : state;
 }
 
 /** Publishes how far a run is. */
@@ -102,9 +106,15 @@ export async function readRescued(driver: StorageDriver, run: string): Promise<R
   return keys;
 }
 
-/** Removes what a run left, its own or a dead one's. */
-export async function clearRun(driver: StorageDriver): Promise<void> {
+/** Removes what dead runs left. */
+export async function clearDeadRuns(driver: StorageDriver): Promise<void> {
   for (const path of [STATE, `${FOLDER}/condemned`, `${FOLDER}/rescued`]) await deleteIfThere(driver, path);
+}
+
+/** Removes what a run left, and nothing of another one that took its place. */
+export async function clearRun(driver: StorageDriver, run: string): Promise<void> {
+  if ((await readAnyState(driver))?.run === run) await deleteIfThere(driver, STATE);
+  for (const path of [`${FOLDER}/condemned/${run}`, `${FOLDER}/rescued/${run}`]) await deleteIfThere(driver, path);
 }
 
 /** Signs that an instance serves this store. */

@@ -16,7 +16,7 @@ import { streamFile } from "./file-stream.ts";
 import { Folders, isJournalOrdered } from "./folders.ts";
 import { OpenFile } from "./open-file.ts";
 import { Pace } from "./pace.ts";
-import { removeTree, renameFile } from "./rename-remove.ts";
+import { removeEmptyFolder, removeTree, renameFile } from "./rename-remove.ts";
 import { SmallFileCache } from "./small-file-cache.ts";
 import { Slots } from "./slots.ts";
 import { WriterLocks } from "./writer-locks.ts";
@@ -166,6 +166,15 @@ class FilesystemDriver implements StorageDriver {
     const file = this.localFile(path);
     try {
       await this.#slots.run(() => removeTree(file));
+    } catch (error) {
+      throw readFailure(error, path);
+    }
+  }
+
+  async removeIfEmpty(path: string): Promise<boolean> {
+    const folder = this.localFile(path);
+    try {
+      return await this.#slots.run(() => removeEmptyFolder(folder));
     } catch (error) {
       throw readFailure(error, path);
     }

@@ -1,5 +1,5 @@
 import { lstatSync, renameSync } from "node:fs";
-import { rm, unlink } from "node:fs/promises";
+import { rm, rmdir, unlink } from "node:fs/promises";
 import { PathNotFoundError } from "../errors.ts";
 import { FILESYSTEM, isErrno, isMissing } from "./errno.ts";
 
@@ -34,6 +34,18 @@ export async function removeTree(file: string): Promise<void> {
       if (!isErrno(error, "ENOTEMPTY", "EEXIST") || tries === REMOVE_TRIES) throw error;
     }
   }
+}
+
+/** Removes a folder with nothing in it; the system sees to that. @returns False when something is in it, or it is no folder */
+export async function removeEmptyFolder(folder: string): Promise<boolean> {
+  try {
+    await rmdir(folder);
+  } catch (error) {
+    if (isErrno(error, "ENOTEMPTY", "EEXIST", "ENOTDIR")) return false;
+    // Somebody else removed it.
+    if (!isMissing(error)) throw error;
+  }
+  return true;
 }
 
 function isThere(file: string): boolean {

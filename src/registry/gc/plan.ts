@@ -1,0 +1,153 @@
+import { mapConcurrently, yieldToEventLoop } from "../../lib/concurrently.ts";
+import type { Digest } from "../../oci/digest.ts";
+import type { RepositoryName, Tag } from "../../oci/name.ts";
+import type { StorageDriver } from "../../storage/driver.ts";
+import { blobData, layerLink, tagIndexFolder } from "../layout.ts";
+import { mapInOrder } from "./in-order.ts";
+import { layersOf, linkedDigests, storedBlobs } from "./inventory.ts";
+import { type Marks, statOrUndefined, type UntaggedRevision } from "./mark.ts";
+import type { Condemned } from "./state.ts";
+
+/** A manifest that is to leave a repository. */
+export interface PlannedRevision {
+  readonly name: RepositoryName;
+  /** The tags that it once had. */
+  readonly formerTags: readonly Tag[];
+  /** Whether there is only a link, and no bytes. */
+  readonly isDangling: boolean;
+}
+
+/** What a run is to delete. */
+export interface Plan {
+  /** Blobs whose bytes go, with how many they are. */
+  readonly blobs: ReadonlyMap<Digest, number>;
+  /** Repositories with a folder for a blob that nothing needs, whether or not its bytes are stored. */
+  readonly links: ReadonlyMap<Digest, readonly RepositoryName[]>;
+  readonly revisions: ReadonlyMap<Digest, readonly PlannedRevision[]>;
+  /** Folders of blobs without bytes: an interrupted write may have left something in them. */
+  readonly hollow: readonly Digest[];
+}
+
+/** How old what goes must be: changed before this moment, in milliseconds since the epoch; undefined: any age. */
+export type Cutoff = number | undefined;
+
+const STATS_AT_ONCE = 32;
+const REPOSITORIES_AT_ONCE = 8;
+const BLOBS_AT_ONCE = 1024;
+
+/** Finds what is to go by what was marked. Rejects when the store cannot be read. */
+export async function makePlan(driver: StorageDriver, marks: Marks, oldBefore: Cutoff): Promise<Plan> {
+  const { blobs, hollow, young } = await unneededBlobs(driver, marks, oldBefore);
+  const links = await unneededLinks(driver, { marks, young });
+  const plan: Plan = { blobs, links, hollow, revisions: await plannedRevisions(driver, marks) };
+  return await withoutYoungLinks(driver, plan, oldBefore);
+}
+
+/** Takes from a plan every blob of which a link is young: it was just pushed again, or mounted, and its manifest is on the way. */
+export async function withoutYoungLinks(driver: StorageDriver, plan: Plan, oldBefore: Cutoff): Promise<Plan> {
+  if (oldBefore === undefined) return plan;
+  const young = new Set<Digest>();
+  await mapConcurrently(plan.links, STATS_AT_ONCE, async ([digest, names]) => {
+    for (const name of names) {
+      const link = await statOrUndefined(driver, layerLink(name, digest));
+      if (link !== undefined && link.modifiedAt.getTime() >= oldBefore) young.add(digest);
+    }
+  });
+  return keepingOut(plan, (digest) => young.has(digest));
+}
+
+/** Takes from a plan what a later walk found to be needed, whatever the first one thought. */
+export function withoutLive(plan: Plan, marks: Marks): Plan {
+  const stillUntagged = new Set(marks.untagged.map(({ name, digest }) => `${name} ${digest}`));
+  for (const { name, digest } of marks.danglingRevisions) stillUntagged.add(`${name} ${digest}`);
+  const revisions = new Map<Digest, readonly PlannedRevision[]>();
+  for (const [digest, list] of plan.revisions) revisions.set(digest, list.filter(({ name }) => stillUntagged.has(`${name} ${digest}`)));
+  return { ...keepingOut(plan, (digest) => marks.live.has(digest)), revisions };
+}
+
+/** Everything that a plan deletes, in the order of deletion: manifests first, as one that is rescued spares what it needs. */
+export function condemnedBy(plan: Plan): readonly Condemned[] {
+  const digests = new Set([...plan.blobs.keys(), ...plan.links.keys()]);
+  return [...[...plan.revisions.keys()].map((digest): Condemned => ({ kind: "revision", digest })), ...[...digests].map((digest): Condemned => ({ kind: "blob", digest }))];
+}
+
+function keepingOut(plan: Plan, isKept: (digest: Digest) => boolean): Plan {
+  return {
+    ...plan,
+    blobs: new Map([...plan.blobs].filter(([digest]) => !isKept(digest))),
+    links: new Map([...plan.links].filter(([digest]) => !isKept(digest))),
+  };
+}
+
+async function unneededBlobs(driver: StorageDriver, marks: Marks, oldBefore: Cutoff): Promise<{ readonly blobs: Map<Digest, number>; readonly hollow: Digest[]; readonly young: ReadonlySet<Digest> }> {
+  const found = { blobs: new Map<Digest, number>(), hollow: [] as Digest[], young: new Set<Digest>() };
+  const look = async (digest: Digest): Promise<void> => {
+    const data = await statOrUndefined(driver, blobData(digest));
+    if (data === undefined || data.isDirectory) found.hollow.push(digest);
+    else if (oldBefore !== undefined && data.modifiedAt.getTime() >= oldBefore) found.young.add(digest);
+    else found.blobs.set(digest, data.sizeBytes);
+  };
+  for await (const digests of chunks(storedBlobs(driver), (digest) => !marks.live.has(digest))) {
+    await mapConcurrently(digests, STATS_AT_ONCE, look);
+    await yieldToEventLoop();
+  }
+  return found;
+}
+
+async function unneededLinks(driver: StorageDriver, found: { readonly marks: Marks; readonly young: ReadonlySet<Digest> }): Promise<Map<Digest, RepositoryName[]>> {
+  const links = new Map<Digest, RepositoryName[]>();
+  const { names, live } = found.marks;
+  const layers = mapInOrder(names, REPOSITORIES_AT_ONCE, async (name) => ({ name, digests: await layersOf(driver, name) }));
+  for await (const { name, digests } of layers) {
+    for (const digest of digests) {
+      if (live.has(digest) || found.young.has(digest)) continue;
+      const known = links.get(digest);
+      if (known === undefined) links.set(digest, [name]);
+      else known.push(name);
+    }
+    await yieldToEventLoop();
+  }
+  return links;
+}
+
+async function plannedRevisions(driver: StorageDriver, marks: Marks): Promise<ReadonlyMap<Digest, readonly PlannedRevision[]>> {
+  const revisions = new Map<Digest, PlannedRevision[]>();
+  const add = (digest: Digest, revision: PlannedRevision): void => void revisions.set(digest, [...(revisions.get(digest) ?? []), revision]);
+  for (const { name, untagged } of byRepository(marks.untagged)) {
+    const histories = await historiesOf(driver, name, untagged);
+    for (const { digest } of untagged) add(digest, { name, formerTags: histories.get(digest) ?? [], isDangling: false });
+  }
+  for (const { name, digest } of marks.danglingRevisions) add(digest, { name, formerTags: [], isDangling: true });
+  return revisions;
+}
+
+function byRepository(untagged: readonly UntaggedRevision[]): { readonly name: RepositoryName; readonly untagged: UntaggedRevision[] }[] {
+  const groups = new Map<RepositoryName, UntaggedRevision[]>();
+  for (const revision of untagged) {
+    const group = groups.get(revision.name);
+    if (group === undefined) groups.set(revision.name, [revision]);
+    else group.push(revision);
+  }
+  return [...groups].map(([name, revisions]) => ({ name, untagged: revisions }));
+}
+
+/** Which tags once were which of these manifests. */
+async function historiesOf(driver: StorageDriver, name: RepositoryName, untagged: readonly UntaggedRevision[]): Promise<ReadonlyMap<Digest, Tag[]>> {
+  const tagsByDigest = new Map<Digest, Tag[]>(untagged.map(({ digest }) => [digest, []]));
+  await mapConcurrently(untagged[0]?.tags ?? [], STATS_AT_ONCE, async (tag) => {
+    for (const digest of await linkedDigests(driver, tagIndexFolder(name, tag))) tagsByDigest.get(digest)?.push(tag);
+  });
+  return tagsByDigest;
+}
+
+async function* chunks<T>(items: AsyncIterable<T>, isWanted: (item: T) => boolean): AsyncGenerator<readonly T[]> {
+  let chunk: T[] = [];
+  for await (const item of items) {
+    if (!isWanted(item)) continue;
+    chunk.push(item);
+    if (chunk.length < BLOBS_AT_ONCE) continue;
+    yield chunk;
+    chunk = [];
+  }
+  yield chunk;
+}
