@@ -1,0 +1,69 @@
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { CONFIG_SCHEMA } from "../../src/config/schema.ts";
+import { findOddKeys } from "../../src/config/unknown-keys.ts";
+import { KEY_TESTS, UNTESTED } from "./keys.ts";
+import { type SchemaKey, schemaKeys } from "./schema-keys.ts";
+
+const ROOT = join(import.meta.dir, "../..");
+const KEYS = schemaKeys();
+const TESTED: ReadonlySet<string> = new Set(KEY_TESTS.flatMap(({ keys }) => keys));
+
+function untestedReason(key: string): string | undefined {
+  return UNTESTED.find(({ keys }) => keys.some((name) => name === key || (name.endsWith(".") && key.startsWith(name))))?.reason;
+}
+
+describe("every key of the schema", () => {
+  test("that has an effect is paired with the test that sees it, or is in the list of those without", () => {
+    const missing = KEYS.filter(({ key, inert }) => inert === undefined && !TESTED.has(key) && untestedReason(key) === undefined);
+    expect(missing.map(({ key }) => key)).toEqual([]);
+  });
+
+  test("is paired once with a test or a reason, and only if there is such a key", () => {
+    const known = new Set(KEYS.map(({ key }) => key));
+    const paired = KEY_TESTS.flatMap(({ keys }) => keys);
+    expect(paired.filter((key) => !known.has(key))).toEqual([]);
+    expect(paired.filter((key, index) => paired.indexOf(key) !== index)).toEqual([]);
+    expect(paired.filter((key) => untestedReason(key) !== undefined)).toEqual([]);
+    expect(UNTESTED.flatMap(({ keys }) => keys).filter((name) => !KEYS.some(({ key }) => key === name || key.startsWith(name)))).toEqual([]);
+  });
+
+  test("that has no effect warns, and says why", () => {
+    const silent = KEYS.filter(({ key, inert }) => inert !== undefined && !findOddKeys(withKey(key), CONFIG_SCHEMA).some((odd) => odd.inert && odd.message === `has no effect: ${inert}`));
+    expect(silent.map(({ key }) => key)).toEqual([]);
+  });
+
+  test("that has an effect does not warn", () => {
+    const odd = KEYS.filter(({ inert }) => inert === undefined).flatMap(({ key }) => findOddKeys(withKey(key), CONFIG_SCHEMA));
+    expect(odd).toEqual([]);
+  });
+});
+
+test("every test that a key is paired with exists", async () => {
+  const texts = new Map<string, string>();
+  for (const file of new Set(KEY_TESTS.map((row) => row.file))) texts.set(file, await Bun.file(join(ROOT, file)).text());
+  const missing = KEY_TESTS.filter((row) => !texts.get(row.file)?.includes(JSON.stringify(row.test)));
+  expect(missing.map((row) => `${row.file}: ${row.test}`)).toEqual([]);
+});
+
+test("the keys are counted", () => {
+  const inert = KEYS.filter((key) => key.inert !== undefined);
+  const untested = KEYS.filter((key) => key.inert === undefined && untestedReason(key.key) !== undefined);
+  console.log(`${KEYS.length} keys: ${KEYS.length - inert.length - untested.length} with a test of their effect, ${inert.length} without effect, ${untested.length} not tested`);
+  for (const [reason, keys] of byReason(untested)) console.log(`not tested (${reason}): ${keys.join(", ")}`);
+  expect(KEYS.length).toBeGreaterThan(300);
+});
+
+function byReason(keys: readonly SchemaKey[]): ReadonlyMap<string, readonly string[]> {
+  const groups = new Map<string, string[]>();
+  for (const { key } of keys) {
+    const reason = untestedReason(key) ?? "";
+    groups.set(reason, [...(groups.get(reason) ?? []), key]);
+  }
+  return groups;
+}
+
+/** A configuration that holds one key and nothing else: `a.b[].c` as `{a: {b: [{c: …}]}}`. */
+function withKey(key: string): object {
+  return key.split(".").reduceRight<unknown>((value, part) => (part.endsWith("[]") ? { [part.slice(0, -2)]: [value] } : { [part]: value }), "value") as object;
+}

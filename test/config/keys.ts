@@ -1,0 +1,188 @@
+/** A test that sees what keys do. */
+export interface KeyTest {
+  readonly file: string;
+  /** The title as it stands in the file. */
+  readonly test: string;
+  readonly keys: readonly string[];
+}
+
+/** Keys that no test sees the effect of, and why. */
+export interface Untested {
+  readonly keys: readonly string[];
+  readonly reason: string;
+}
+
+/**
+ * Every key of the configuration, beside the test that sees its effect: over a process that serves, or, where the effect lies in what
+ * a driver asks of its store, over the driver. Keys that say of themselves that they have none are left out.
+ */
+export const KEY_TESTS: readonly KeyTest[] = [
+  { file: "test/config/load.test.ts", test: "another version", keys: ["version"] },
+
+  { file: "test/telemetry/log.test.ts", test: "log.level: what is less important is left out, but the address that is listened on", keys: ["log.level"] },
+  { file: "test/telemetry/log.test.ts", test: "loglevel: the old name counts where the new one says nothing", keys: ["loglevel"] },
+  { file: "test/telemetry/log.test.ts", test: "log.formatter: json and logstash, a line an object", keys: ["log.formatter"] },
+  { file: "test/telemetry/log.test.ts", test: "log.fields and log.reportcaller: on every line", keys: ["log.fields", "log.reportcaller"] },
+  { file: "test/telemetry/log.test.ts", test: "log.accesslog.formatter: Combined Log Format, or JSON with request id, user and repository", keys: ["log.accesslog.formatter"] },
+  { file: "test/telemetry/log.test.ts", test: "log.accesslog.disabled: no access log", keys: ["log.accesslog.disabled"] },
+  { file: "test/telemetry/mail.test.ts", test: "log.hooks: mails go from and to the configured addresses, with the line and its fields", keys: ["log.hooks[].options.smtp.addr", "log.hooks[].options.from", "log.hooks[].options.to"] },
+  { file: "test/telemetry/mail.test.ts", test: "log.hooks[].levels: only lines of these levels are mailed", keys: ["log.hooks[].levels"] },
+  { file: "test/telemetry/mail.test.ts", test: "log.hooks[].disabled and other types: nothing is sent", keys: ["log.hooks[].type", "log.hooks[].disabled"] },
+  { file: "test/telemetry/mail.test.ts", test: "log.hooks[].options.smtp.username and password: a login is made, and never logged", keys: ["log.hooks[].options.smtp.username", "log.hooks[].options.smtp.password"] },
+  { file: "test/telemetry/mail.test.ts", test: "log.hooks[].options.smtp.insecure: a certificate that nobody vouches for is taken, with STARTTLS and TLS", keys: ["log.hooks[].options.smtp.insecure"] },
+
+  { file: "test/config/storage.test.ts", test: "storage.filesystem.rootdirectory: everything is below it", keys: ["storage.filesystem.rootdirectory"] },
+  { file: "test/config/storage.test.ts", test: "storage.filesystem.maxthreads: so many calls wait for the disk at once, but never less than 25", keys: ["storage.filesystem.maxthreads"] },
+  { file: "test/config/storage.test.ts", test: "storage.inmemory: nothing is written, and nothing is left", keys: ["storage.inmemory"] },
+  { file: "test/config/storage.test.ts", test: "storage.delete.enabled: blobs, manifests and tags can be deleted, and else not", keys: ["storage.delete.enabled"] },
+  {
+    file: "test/config/storage.test.ts",
+    test: "storage.cache.blobdescriptor, layerinfo and blobdescriptorsize: sizes are remembered where the store is not local",
+    keys: ["storage.cache.blobdescriptor", "storage.cache.layerinfo", "storage.cache.blobdescriptorsize"],
+  },
+  { file: "test/config/storage.test.ts", test: "storage.tag.concurrencylimit: all tags of a manifest are found, whatever the limit", keys: ["storage.tag.concurrencylimit"] },
+  {
+    file: "test/config/storage.test.ts",
+    test: "storage.maintenance.uploadpurging.enabled, age, interval and dryrun: old uploads go, and only they",
+    keys: ["enabled", "age", "interval", "dryrun"].map((key) => `storage.maintenance.uploadpurging.${key}`),
+  },
+  { file: "test/config/storage.test.ts", test: "storage.maintenance.readonly.enabled: what is there is served, and nothing is written", keys: ["storage.maintenance.readonly.enabled"] },
+  {
+    file: "test/config/storage.test.ts",
+    test: "storage.maintenance.garbagecollect.enabled, interval and dryrun: garbage goes while serving",
+    keys: ["enabled", "interval", "dryrun"].map((key) => `storage.maintenance.garbagecollect.${key}`),
+  },
+  { file: "test/config/storage.test.ts", test: "storage.maintenance.garbagecollect.cron and window: when runs begin", keys: ["storage.maintenance.garbagecollect.cron", "storage.maintenance.garbagecollect.window"] },
+  {
+    file: "test/config/storage.test.ts",
+    test: "storage.maintenance.garbagecollect.grace and deleteuntagged: what is young stays, what no tag needs goes when asked",
+    keys: ["storage.maintenance.garbagecollect.grace", "storage.maintenance.garbagecollect.deleteuntagged"],
+  },
+  {
+    file: "test/config/storage.test.ts",
+    test: "storage.maintenance.retention.enabled, dryrun and rules: tags that nothing speaks for go before each collection",
+    keys: ["enabled", "dryrun", "rules[].repositories", "rules[].tags", "rules[].keep.last", "rules[].keep.youngerthan", "rules[].keep.pulledwithin", "rules[].keep.always", "rules[].untaggedafter"].map((key) => `storage.maintenance.retention.${key}`),
+  },
+
+  { file: "test/config/auth.test.ts", test: "auth.none: everybody may do everything", keys: ["auth.none"] },
+  { file: "test/config/auth.test.ts", test: "auth.silly.realm and auth.silly.service: any Authorization header is good", keys: ["auth.silly.realm", "auth.silly.service"] },
+  { file: "test/config/auth.test.ts", test: "auth.htpasswd.realm and auth.htpasswd.path: who is in the file may do everything", keys: ["auth.htpasswd.realm", "auth.htpasswd.path"] },
+  {
+    file: "test/config/auth.test.ts",
+    test: "auth.htpasswd.rules and auth.htpasswd.groups: repositories, users, groups, anonymous, actions and always",
+    keys: ["rules[].repositories", "rules[].users", "rules[].groups", "rules[].anonymous", "rules[].actions", "rules[].always", "groups"].map((key) => `auth.htpasswd.${key}`),
+  },
+  { file: "test/config/auth.test.ts", test: "auth.htpasswd.groupsfile: groups from a file", keys: ["auth.htpasswd.groupsfile"] },
+  { file: "test/config/auth.test.ts", test: "auth.htpasswd.throttle: failures, maxdelay and enabled", keys: ["enabled", "failures", "maxdelay"].map((key) => `auth.htpasswd.throttle.${key}`) },
+  { file: "test/config/auth.test.ts", test: "auth.htpasswd.tokenttl: how long our own tokens are good", keys: ["auth.htpasswd.tokenttl"] },
+  { file: "test/config/auth.test.ts", test: "auth.token.realm, auth.token.service and auth.token.issuer: in challenges, and in tokens", keys: ["auth.token.realm", "auth.token.service", "auth.token.issuer"] },
+  { file: "test/config/auth.test.ts", test: "auth.token.rootcertbundle and auth.token.jwks: whose signatures are believed", keys: ["auth.token.rootcertbundle", "auth.token.jwks"] },
+  { file: "test/config/auth.test.ts", test: "auth.token.jwksurl and auth.token.jwksrefresh: keys are fetched, and fetched again", keys: ["auth.token.jwksurl", "auth.token.jwksrefresh"] },
+  { file: "test/config/auth.test.ts", test: "auth.token.signingalgorithms: others are refused", keys: ["auth.token.signingalgorithms"] },
+  { file: "test/config/auth.test.ts", test: "auth.token.autoredirect and auth.token.autoredirectpath: the realm is on the host that was asked", keys: ["auth.token.autoredirect", "auth.token.autoredirectpath"] },
+  { file: "test/auth/client-certificates.test.ts", test: "are not named where auth.certificate is off", keys: ["auth.certificate.enabled"] },
+  { file: "test/auth/client-certificates.test.ts", test: "are named by the first alternative name that is one of a user, with auth.certificate.user: san", keys: ["auth.certificate.user"] },
+
+  { file: "test/config/http.test.ts", test: "http.addr: a port of one's own, on loopback alone", keys: ["http.addr"] },
+  { file: "test/config/http.test.ts", test: "http.net and http.socketmode: a socket with these permissions, which goes away", keys: ["http.net", "http.socketmode"] },
+  { file: "test/config/http.test.ts", test: "http.prefix: everything is below it, and only there", keys: ["http.prefix"] },
+  { file: "test/config/http.test.ts", test: "http.host: locations begin with it", keys: ["http.host"] },
+  { file: "test/config/http.test.ts", test: "http.secret: an upload goes on at another instance with the same, and not with another", keys: ["http.secret"] },
+  { file: "test/config/http.test.ts", test: "http.relativeurls: locations are paths", keys: ["http.relativeurls"] },
+  { file: "test/config/http.test.ts", test: "http.headers: on every answer of the API, errors too", keys: ["http.headers"] },
+  { file: "test/config/http.test.ts", test: "http.h2c.enabled: HTTP/2 without TLS, beside HTTP/1.1", keys: ["http.h2c.enabled"] },
+  { file: "test/config/stopping.test.ts", test: "http.draintimeout: a transfer under way is finished, new connections are refused, status 0", keys: ["http.draintimeout"] },
+  { file: "test/config/tls.test.ts", test: "http.tls.certificate and http.tls.key: TLS, with HTTP/2 by ALPN unless http.http2.disabled", keys: ["http.tls.certificate", "http.tls.key", "http.http2.disabled"] },
+  { file: "test/config/tls.test.ts", test: "http.tls.clientcas and http.tls.clientauth: who may come in", keys: ["http.tls.clientcas", "http.tls.clientauth"] },
+  { file: "test/config/tls.test.ts", test: "http.tls.minimumtls: older versions are refused", keys: ["http.tls.minimumtls"] },
+  { file: "test/config/tls.test.ts", test: "http.tls.ciphersuites: only these, by either family of names; those of TLS 1.3 stay", keys: ["http.tls.ciphersuites"] },
+  {
+    file: "test/config/acme.test.ts",
+    test: "http.tls.letsencrypt.hosts, directoryurl, httpaddr, rootcas and cachedir: a certificate is ordered, served and kept",
+    keys: ["hosts", "directoryurl", "httpaddr", "rootcas", "cachedir"].map((key) => `http.tls.letsencrypt.${key}`),
+  },
+  { file: "test/config/acme.test.ts", test: "http.tls.letsencrypt.cachefile: the older name", keys: ["http.tls.letsencrypt.cachefile"] },
+  { file: "test/config/acme.test.ts", test: "http.tls.letsencrypt.email and challenge: what the authority, or this program, does not take is said", keys: ["http.tls.letsencrypt.email", "http.tls.letsencrypt.challenge"] },
+  { file: "test/config/acme.test.ts", test: "http.tls.letsencrypt.renewbefore: how long before its end a certificate is renewed", keys: ["http.tls.letsencrypt.renewbefore"] },
+  { file: "test/config/http.test.ts", test: "http.limits.idletimeout: a silent connection is closed", keys: ["http.limits.idletimeout"] },
+  { file: "test/config/http.test.ts", test: "http.limits.stalltimeout: a body that is silent ends, and what came of it is kept", keys: ["http.limits.stalltimeout"] },
+  { file: "test/config/http.test.ts", test: "http.limits.manifestbytes: one byte more is 413", keys: ["http.limits.manifestbytes"] },
+  { file: "test/config/http.test.ts", test: "http.limits.headerbytes: longer headers are 431", keys: ["http.limits.headerbytes"] },
+  { file: "test/e2e/limits.test.ts", test: "http.limits.requests: more at once are told to come again", keys: ["http.limits.requests"] },
+  { file: "test/e2e/limits.test.ts", test: "http.limits.uploads: more bodies at once are told to come again", keys: ["http.limits.uploads"] },
+  { file: "test/telemetry/metrics.test.ts", test: "http.debug.addr: a listener of its own, without which nothing of it is to be had", keys: ["http.debug.addr"] },
+  { file: "test/telemetry/metrics.test.ts", test: "http.debug.prometheus.enabled and path: metrics, where they are told to be", keys: ["http.debug.prometheus.enabled", "http.debug.prometheus.path"] },
+
+  { file: "test/config/notifications.test.ts", test: "notifications.events.includereferences: pushed manifests list what they refer to", keys: ["notifications.events.includereferences"] },
+  { file: "test/config/notifications.test.ts", test: "notifications.endpoints[].name, url and disabled: who is told", keys: ["name", "url", "disabled"].map((key) => `notifications.endpoints[].${key}`) },
+  { file: "test/config/notifications.test.ts", test: "notifications.endpoints[].headers and secret: on every request", keys: ["notifications.endpoints[].headers", "notifications.endpoints[].secret"] },
+  {
+    file: "test/config/notifications.test.ts",
+    test: "notifications.endpoints[].ignore and ignoredmediatypes: what is not told",
+    keys: ["ignore.mediatypes", "ignore.actions", "ignoredmediatypes"].map((key) => `notifications.endpoints[].${key}`),
+  },
+  { file: "test/config/notifications.test.ts", test: "notifications.endpoints[].format: CloudEvents", keys: ["notifications.endpoints[].format"] },
+  { file: "test/config/notifications.test.ts", test: "notifications.endpoints[].timeout, threshold and backoff: how it goes on when nobody answers well", keys: ["timeout", "threshold", "backoff"].map((key) => `notifications.endpoints[].${key}`) },
+  { file: "test/config/notifications.test.ts", test: "notifications.endpoints[].queuesize: beyond it the oldest are lost, and counted", keys: ["notifications.endpoints[].queuesize"] },
+  { file: "test/config/notifications.test.ts", test: "notifications.directory and notifications.endpoints[].persist: events wait there", keys: ["notifications.directory", "notifications.endpoints[].persist"] },
+  { file: "test/config/notifications.test.ts", test: "notifications.endpoints[].maxsize: beyond it the oldest are lost", keys: ["notifications.endpoints[].maxsize"] },
+
+  { file: "test/health/health.test.ts", test: "health.file[].file and interval: unhealthy while it exists, everywhere but at /livez", keys: ["health.file[].file", "health.file[].interval"] },
+  {
+    file: "test/health/health.test.ts",
+    test: "health.storagedriver.enabled, interval and threshold: an empty store is healthy, one that does not answer is not",
+    keys: ["enabled", "interval", "threshold"].map((key) => `health.storagedriver.${key}`),
+  },
+  { file: "test/health/health.test.ts", test: "health.http[].uri, headers and statuscode: a HEAD with these headers that must be answered so", keys: ["uri", "headers", "statuscode"].map((key) => `health.http[].${key}`) },
+  { file: "test/health/health.test.ts", test: "health.http[].threshold: so many failures in a row", keys: ["health.http[].threshold"] },
+  { file: "test/health/health.test.ts", test: "health.http[].timeout: a service that is silent has failed", keys: ["health.http[].timeout"] },
+  { file: "test/health/health.test.ts", test: "health.http[].interval: the time between checks", keys: ["health.http[].interval"] },
+  { file: "test/health/health.test.ts", test: "health.tcp[].addr, interval and threshold: a port that must be open", keys: ["addr", "interval", "threshold"].map((key) => `health.tcp[].${key}`) },
+  { file: "test/health/health.test.ts", test: "health.tcp[].timeout: an address that never answers has failed", keys: ["health.tcp[].timeout"] },
+
+  { file: "test/config/storage.test.ts", test: "catalog.maxentries and tags.maxtags: the longest page", keys: ["catalog.maxentries", "tags.maxtags"] },
+
+  ...upstreamTests("proxy"),
+  ...upstreamTests("proxy.remotes[]"),
+  { file: "test/config/proxy.test.ts", test: "remoteurl and prefix: what is not here is fetched from there", keys: ["proxy.remotes[].prefix"] },
+  { file: "test/config/proxy.test.ts", test: "proxy.namespaces and proxy.remotes[].namespaces: which ?ns= means which upstream", keys: ["proxy.namespaces", "proxy.remotes[].namespaces"] },
+  { file: "test/config/proxy.test.ts", test: "proxy.local: repositories that are ours are pushed to, and never asked for upstream", keys: ["proxy.local"] },
+  { file: "test/config/proxy.test.ts", test: "proxy.maxsize: beyond it the least recently used goes", keys: ["proxy.maxsize"] },
+  { file: "test/config/proxy.test.ts", test: "proxy.missingttl: how long it is believed that something is not there", keys: ["proxy.missingttl"] },
+  { file: "test/config/proxy.test.ts", test: "proxy.staletimeout: a slow upstream is not waited for when there is an older answer", keys: ["proxy.staletimeout"] },
+  { file: "test/config/proxy.test.ts", test: "proxy.cachewritetimeout: how long a transfer goes on without its client", keys: ["proxy.cachewritetimeout"] },
+  { file: "test/config/proxy.test.ts", test: "proxy.spooldirectory: where a blob is on its way into a store that is not local", keys: ["proxy.spooldirectory"] },
+
+  { file: "test/config/validation.test.ts", test: "validation.disabled and enabled: nothing is looked for, unless enabled says so too", keys: ["validation.enabled", "validation.disabled"] },
+  { file: "test/config/validation.test.ts", test: "validation.manifests.urls.allow and deny: which URLs layers may carry", keys: ["validation.manifests.urls.allow", "validation.manifests.urls.deny"] },
+  {
+    file: "test/config/validation.test.ts",
+    test: "validation.manifests.indexes.platforms and platformlist: which children must be there",
+    keys: ["platforms", "platformlist[].architecture", "platformlist[].os"].map((key) => `validation.manifests.indexes.${key}`),
+  },
+  { file: "test/config/validation.test.ts", test: "validation.manifests.images.sparse: layers of an image may be missing, its config may not", keys: ["validation.manifests.images.sparse"] },
+  { file: "test/config/validation.test.ts", test: "policy.repository.classes: manifests of other classes are refused", keys: ["policy.repository.classes"] },
+];
+
+/** What can be said of the one upstream of everything can be said of every other one. */
+function upstreamTests(section: string): readonly KeyTest[] {
+  const file = "test/config/proxy.test.ts";
+  const rows: readonly (readonly [string, readonly string[]])[] = [
+    ["remoteurl and prefix: what is not here is fetched from there", ["remoteurl"]],
+    ["username and password: for an upstream that asks for them", ["username", "password"]],
+    ["exec.command and exec.lifetime: credentials of a helper, for as long as it is told", ["exec.command", "exec.lifetime"]],
+    ["ttl: what nobody asks for goes", ["ttl"]],
+    ["tagttl: how long a tag is believed", ["tagttl"]],
+    ["tls.rootcas, tls.certificate and tls.key: an upstream of a private authority that wants to know its clients", ["tls.rootcas", "tls.certificate", "tls.key"]],
+    ["allow and deny: which repositories are mirrored", ["allow", "deny"]],
+    ["trustedrealms: a token server of another domain is given the password only when it is named", ["trustedrealms"]],
+  ];
+  return rows.map(([test, keys]) => ({ file, test, keys: keys.map((key) => `${section}.${key}`) }));
+}
+
+/** A name that ends with a dot stands for all keys of that section. */
+export const UNTESTED: readonly Untested[] = [
+  { keys: ["storage.redirect.", "storage.s3.", "storage.azure.", "storage.gcs.", "storage.oss."], reason: "object stores: their tests are by store, and not yet paired with keys" },
+  { keys: ["redis."], reason: "Redis: its tests are not yet paired with keys" },
+  { keys: ["middleware."], reason: "middlewares: their tests are not yet paired with keys" },
+];
