@@ -12,6 +12,7 @@ export interface Access {
 export interface Credentials {
   /** The `Authorization` header, whole. */
   readonly authorization: string | undefined;
+  /** As far as it can be believed. */
   readonly clientAddress: string;
   /** Scheme and host as the client sees them, for a challenge that points back to us. */
   readonly scheme: string;

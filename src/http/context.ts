@@ -7,6 +7,7 @@ import type { Logger } from "../telemetry/log.ts";
 import type { AccessLog } from "./access-log.ts";
 import type { HttpMetrics } from "../telemetry/metrics.ts";
 import type { Tracing } from "../telemetry/trace.ts";
+import type { TrustedProxies } from "./trusted-proxies.ts";
 import type { UploadSlots } from "./upload-slots.ts";
 import type { UploadTokens } from "./upload-token.ts";
 import { clientAddress, requestOrigin, type UrlBuilder, type UrlOptions, urlBuilder } from "./urls.ts";
@@ -35,6 +36,7 @@ export interface AppOptions {
   readonly urls: UrlOptions;
   /** Headers for every routed answer, ready to be sent. */
   readonly headers: Readonly<Record<string, string>>;
+  readonly trustedProxies: TrustedProxies;
   readonly readOnly: boolean;
   readonly catalogMaxEntries: number;
   readonly tagsMaxTags: number;
@@ -100,9 +102,15 @@ export class RequestContext {
     return this.request.method !== "HEAD";
   }
 
+  /** The client's address as it is logged: whatever the headers say. */
   get clientAddress(): string {
     this.#clientAddress ??= clientAddress(this.request, this.peer.address);
     return this.#clientAddress;
+  }
+
+  /** Whose logins are counted: headers of strangers are not believed. */
+  get loginAddress(): string {
+    return this.parts.options.trustedProxies.clientOf(this.request.headers, this.peer.address);
   }
 
   /** What an access controller looks at. */
@@ -110,7 +118,7 @@ export class RequestContext {
     const origin = requestOrigin(this.request, this.peer.scheme);
     const base = {
       authorization: this.request.headers.get("authorization") ?? undefined,
-      clientAddress: this.clientAddress,
+      clientAddress: this.loginAddress,
       scheme: origin.scheme,
       host: origin.host,
       signal: this.request.signal,

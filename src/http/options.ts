@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { byteSize, choice, duration, flag, headers, integer, secret, text, texts } from "../lib/fields.ts";
+import { isAddressRange } from "./trusted-proxies.ts";
 
 const LETSENCRYPT = z.object({
   cachefile: text().optional().describe("Where the account and the certificates are kept: a file of distribution 2.x, or a folder. Turns ACME on."),
@@ -49,6 +50,10 @@ export const HTTP_OPTIONS = z.object({
   http2: z.object({ disabled: flag().prefault(false).describe("Do not offer HTTP/2 under TLS.") }).prefault({}),
   h2c: z.object({ enabled: flag().prefault(false).describe("HTTP/2 without TLS, by prior knowledge.") }).prefault({}),
   tls: TLS.prefault({}),
+  trustedproxies: z
+    .array(text().refine(isAddressRange, "expected an address or a range like 10.0.0.0/8"), "expected a list of addresses")
+    .prefault(["127.0.0.0/8", "::1/128"])
+    .describe("Proxies whose X-Forwarded-For and X-Real-Ip say whose failed logins are counted: addresses and ranges. What others say of themselves is not believed there."),
   limits: LIMITS.prefault({}),
   debug: z
     .object({

@@ -7,6 +7,7 @@ import { configuredChecks } from "../health/checks.ts";
 import { HealthMonitor } from "../health/monitor.ts";
 import { openAccessLog } from "../http/access-log.ts";
 import type { AppOptions, AppParts } from "../http/context.ts";
+import { TrustedProxies } from "../http/trusted-proxies.ts";
 import { UploadSlots } from "../http/upload-slots.ts";
 import { UploadTokens } from "../http/upload-token.ts";
 import { configuredBase } from "../http/urls.ts";
@@ -123,6 +124,7 @@ function appOptions(config: Config): AppOptions {
   return {
     urls: { host: publicHost(http.host), relative: http.relativeurls, prefix: http.prefix.replace(/\/+$/, "") },
     headers: Object.fromEntries(Object.entries(http.headers).map(([name, values]) => [canonicalName(name), values.join(", ")])),
+    trustedProxies: new TrustedProxies(http.trustedproxies),
     readOnly: config.storage.maintenance.readonly.enabled,
     catalogMaxEntries: config.catalog.maxentries,
     tagsMaxTags: config.tags.maxtags,

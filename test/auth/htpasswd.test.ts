@@ -71,6 +71,25 @@ test("repeated failures of one address have to wait", async () => {
   expect(Number(response.headers.get("retry-after"))).toBeGreaterThan(0);
 });
 
+test("http.trustedproxies: failures are counted by the address that a trusted proxy names, and by that of everybody else's socket", async () => {
+  await using folder = await tempFolder();
+  const path = join(folder.path, "htpasswd");
+  await Bun.write(path, `alice:${await bcrypt("secret")}`);
+  const auth = { htpasswd: { realm: "r", path, throttle: { failures: 1 } } };
+  const statuses = async (registry: RegistryProcess): Promise<readonly number[]> => {
+    const found: number[] = [];
+    for (let index = 0; index < 4; index++) {
+      const headers = { ...basic(`user${index}`, "wrong"), "x-forwarded-for": `203.0.113.9, 198.51.100.${index}` };
+      found.push((await fetch(`${registry.url}/v2/`, { headers })).status);
+    }
+    return found;
+  };
+  await using behindProxy = await startRegistry({ config: { auth } });
+  expect(await statuses(behindProxy)).toEqual([401, 401, 401, 401]);
+  await using direct = await startRegistry({ config: { auth, http: { trustedproxies: ["192.0.2.0/24"] } } });
+  expect(await statuses(direct)).toEqual([401, 401, 429, 429]);
+});
+
 describe("access rules", () => {
   let registry: RegistryProcess;
   const cleanup = new AsyncDisposableStack();

@@ -9,6 +9,6 @@ export async function issueToken(context: RequestContext): Promise<Reply> {
   if (endpoint === undefined) throw new RegistryError("UNSUPPORTED");
   const { method, headers } = context.request;
   if (method !== "GET" && method !== "POST") throw new RegistryError("UNSUPPORTED", { message: "Method not allowed", headers: { allow: "GET, POST" } });
-  const answer = await endpoint.issue({ method, authorization: headers.get("authorization") ?? undefined, parameters: await readForm(context), clientAddress: context.clientAddress });
+  const answer = await endpoint.issue({ method, authorization: headers.get("authorization") ?? undefined, parameters: await readForm(context), clientAddress: context.loginAddress });
   return jsonReply(answer.status, answer.json, { headers: { "Cache-Control": "no-store", ...answer.headers } });
 }
