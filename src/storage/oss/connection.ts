@@ -1,4 +1,3 @@
-import type OSS from "ali-oss";
 import type { ObjectStoreDeps } from "../object-store/deps.ts";
 import { HttpClient, type OpenAnswer } from "../object-store/http-client.ts";
 import { callFailure } from "./errors.ts";
@@ -7,11 +6,12 @@ import { type Exchange, type SdkAnswer, SdkTransport } from "./transport.ts";
 
 const SILENCE_MS = 60_000;
 
-/** What of the SDK's client is used; its declarations leave both out, or have them otherwise. */
+/** What of the SDK's client is used; its declarations leave it out. */
 interface SdkClient {
   /** Signs a request, sends it, and reads the answer; every operation of the SDK's goes through it. */
   request(params: Readonly<Record<string, unknown>>): Promise<SdkAnswer & { readonly data: unknown }>;
-  signatureUrlV4(method: string, expirySeconds: number, request: object, objectName: string): Promise<string>;
+  /** Signs a request with version 4. @returns The value for its `Authorization`. */
+  authorizationV4(method: string, request: { readonly headers: object; readonly queries: Readonly<Record<string, string>> }, bucket: string, key: string): string;
 }
 
 /** A request to the bucket. */
@@ -44,40 +44,38 @@ export interface OssAnswer {
  */
 export class OssConnection {
   readonly #client: SdkClient;
-  /** Makes URLs for clients; the same, but for whose name the store has outside. */
-  readonly #signer: SdkClient;
   readonly #http: HttpClient;
-  readonly #bucket: string;
+  readonly #options: OssOptions;
   readonly #closed = new AbortController();
 
-  private constructor(clients: { readonly client: SdkClient; readonly signer: SdkClient; readonly http: HttpClient }, bucket: string) {
-    this.#client = clients.client;
-    this.#signer = clients.signer;
-    this.#http = clients.http;
-    this.#bucket = bucket;
+  private constructor(client: SdkClient, http: HttpClient, options: OssOptions) {
+    this.#client = client;
+    this.#http = http;
+    this.#options = options;
   }
 
-  /** Loads the SDK and makes clients. Nothing is sent. */
+  /** Loads the SDK and makes a client. Nothing is sent. */
   static async open(options: OssOptions, deps: ObjectStoreDeps): Promise<OssConnection> {
     const { default: Client } = await import("ali-oss");
-    const endpoint = endpointOf(options);
-    const http = new HttpClient({ silenceMs: SILENCE_MS, proxyEnv: isThisHost(endpoint) ? {} : (deps.env ?? {}) });
-    const transport = new SdkTransport(http, deps.userAgent);
-    const clientFor = (url: string): SdkClient => {
-      const sdkOptions: OSS.Options & { readonly urllib: SdkTransport } = {
-        accessKeyId: options.accesskeyid,
-        accessKeySecret: options.accesskeysecret,
-        bucket: options.bucket,
-        region: `oss-${signingRegion(options.region)}`,
-        endpoint: url,
-        // The endpoint is the bucket's own, whether it is a domain bound to it or not.
-        cname: true,
-        authorizationV4: true,
-        urllib: transport,
-      };
-      return new Client(sdkOptions) as unknown as SdkClient;
+    const { protocol, host, hostname } = new URL(endpointOf(options));
+    const http = new HttpClient({ silenceMs: SILENCE_MS, proxyEnv: isThisHost(hostname) ? {} : (deps.env ?? {}) });
+    const sdkOptions = {
+      accessKeyId: options.accesskeyid,
+      accessKeySecret: options.accesskeysecret,
+      bucket: options.bucket,
+      region: `oss-${signingRegion(options.region)}`,
+      endpoint: { protocol, slashes: true, host, hostname },
+      // The endpoint is the bucket's own, whether it is a domain bound to it or not.
+      cname: true,
+      sldEnable: false,
+      authorizationV4: true,
+      headerEncoding: "utf-8",
+      urllib: new SdkTransport(http, deps.userAgent),
+      // These are all that there are. Without this the SDK would add its own, and have the endpoint parsed by `url.parse`, of which
+      // Bun warns on stderr.
+      inited: true,
     };
-    return new OssConnection({ client: clientFor(endpoint), signer: clientFor(publicEndpointOf(options)), http }, options.bucket);
+    return new OssConnection(new Client(sdkOptions as unknown as ConstructorParameters<typeof Client>[0]) as unknown as SdkClient, http, options);
   }
 
   /** @throws OssCallError, StorageFullError */
@@ -94,9 +92,22 @@ export class OssConnection {
     return exchange.opened;
   }
 
-  /** A URL at which everybody can make a request of this method for a while. */
-  async signedUrl(key: string, method: "GET" | "HEAD", expirySeconds: number): Promise<string> {
-    return await this.#signer.signatureUrlV4(method, expirySeconds, {}, key);
+  /**
+   * A URL at which everybody can make a request of this method for a while. It is the one that the SDK's `signatureUrlV4` gives, which
+   * is not used as it goes through `url.parse`, too.
+   */
+  signedUrl(key: string, method: "GET" | "HEAD", expirySeconds: number): string {
+    const { accesskeyid, region, bucket } = this.#options;
+    const date = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
+    const queries = {
+      "x-oss-credential": `${accesskeyid}/${date.slice(0, 8)}/${signingRegion(region)}/oss/aliyun_v4_request`,
+      "x-oss-date": date,
+      "x-oss-expires": String(expirySeconds),
+      "x-oss-signature-version": "OSS4-HMAC-SHA256",
+    };
+    const signature = /Signature=([0-9a-f]+)$/.exec(this.#client.authorizationV4(method, { headers: {}, queries }, bucket, key))?.[1];
+    if (signature === undefined) throw new Error("oss: the SDK gave no signature");
+    return `${publicEndpointOf(this.#options)}/${key.split("/").map(encodeURIComponent).join("/")}?${new URLSearchParams({ ...queries, "x-oss-signature": signature })}`;
   }
 
   /** Ends the pauses between tries when the driver is closed. */
@@ -113,7 +124,7 @@ export class OssConnection {
   async #send({ operation, method, key = "", query = {}, headers = {}, body, successStatuses, isXml = false }: OssCall, exchange: Exchange): Promise<SdkAnswer & { readonly data: unknown }> {
     try {
       return await this.#client.request({
-        bucket: this.#bucket,
+        bucket: this.#options.bucket,
         object: key,
         method,
         subres: { ...query },
@@ -124,7 +135,7 @@ export class OssConnection {
         ctx: exchange,
       });
     } catch (error) {
-      throw callFailure(exchange.failure ?? error, { operation, target: key === "" ? `bucket ${this.#bucket}` : `${this.#bucket}/${key}` });
+      throw callFailure(exchange.failure ?? error, { operation, target: key === "" ? `bucket ${this.#options.bucket}` : `${this.#options.bucket}/${key}` });
     }
   }
 
@@ -162,6 +173,6 @@ function defaultEndpoint({ secure, bucket, region }: Pick<OssOptions, "secure" |
 }
 
 /** As programs in Go do, this host is asked without a proxy. */
-function isThisHost(endpoint: string): boolean {
-  return /^(localhost|127(\.\d+){3}|\[::1\])$/.test(new URL(endpoint).hostname);
+function isThisHost(hostname: string): boolean {
+  return /^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname);
 }

@@ -19,6 +19,7 @@ const MAX_EXPIRY_SECONDS = 7 * 24 * 60 * 60;
  * @throws OssCallError when the bucket cannot be listed
  */
 export async function openOssDriver(options: OssOptions, deps: ObjectStoreDeps): Promise<StorageDriver & HasObjectKeys> {
+  if (options.encryptionkeyid && !options.encrypt) deps.log.warn("storage.oss.encryptionkeyid has no effect without storage.oss.encrypt");
   const connection = await OssConnection.open(options, deps);
   const bucket = new OssBucket(connection, options);
   const expirySeconds = Math.min(MAX_EXPIRY_SECONDS, Math.max(1, Math.round((deps.redirectExpiryMs ?? DEFAULT_REDIRECT_EXPIRY_MS) / 1000)));
@@ -33,6 +34,6 @@ export async function openOssDriver(options: OssOptions, deps: ObjectStoreDeps):
     rootdirectory: options.rootdirectory,
     chunkBytes: options.chunksize,
     copying: COPYING,
-    urlOf: (key, method) => connection.signedUrl(key, method, expirySeconds),
+    urlOf: async (key, method) => connection.signedUrl(key, method, expirySeconds),
   });
 }
