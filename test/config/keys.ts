@@ -108,6 +108,11 @@ export const KEY_TESTS: readonly KeyTest[] = [
   { file: "test/config/http.test.ts", test: "http.limits.stalltimeout: a body that is silent ends, and what came of it is kept", keys: ["http.limits.stalltimeout"] },
   { file: "test/config/http.test.ts", test: "http.limits.manifestbytes: one byte more is 413", keys: ["http.limits.manifestbytes"] },
   { file: "test/config/http.test.ts", test: "http.limits.headerbytes: longer headers are 431", keys: ["http.limits.headerbytes"] },
+  {
+    file: "test/auth/htpasswd.test.ts",
+    test: "http.trustedproxies: failures are counted by the address that a trusted proxy names, and by that of everybody else's socket",
+    keys: ["http.trustedproxies"],
+  },
   { file: "test/e2e/limits.test.ts", test: "http.limits.requests: more at once are told to come again", keys: ["http.limits.requests"] },
   { file: "test/e2e/limits.test.ts", test: "http.limits.uploads: more bodies at once are told to come again", keys: ["http.limits.uploads"] },
   { file: "test/telemetry/metrics.test.ts", test: "http.debug.addr: a listener of its own, without which nothing of it is to be had", keys: ["http.debug.addr"] },
