@@ -28,6 +28,7 @@ let folder: TempFolder;
 let tokens: TokenServer;
 let withPasswords: RegistryProcess;
 let withTokens: RegistryProcess;
+let withRules: RegistryProcess;
 const cleanup = new AsyncDisposableStack();
 beforeAll(async () => {
   folder = cleanup.use(await tempFolder());
@@ -38,6 +39,8 @@ beforeAll(async () => {
   const bundle = join(folder.path, "bundle.pem");
   await Bun.write(bundle, tokens.certificate);
   withPasswords = cleanup.use(await startRegistry({ config: { auth: { htpasswd: { realm: "r", path: htpasswd, throttle: { enabled: false } } } } }));
+  const rules = [{ repositories: ["public/**"], anonymous: true, actions: ["pull"] }, { users: ["alice"], actions: ["*"] }];
+  withRules = cleanup.use(await startRegistry({ config: { auth: { htpasswd: { realm: "r", path: htpasswd, rules, throttle: { enabled: false } } } } }));
   withTokens = cleanup.use(await startRegistry({ config: { auth: { token: { realm: tokens.realm, service: tokens.service, issuer: tokens.issuer, rootcertbundle: bundle } } } }));
 });
 afterAll(async () => await cleanup.disposeAsync());
@@ -62,6 +65,9 @@ describe("with a password file", () => {
     ["an oversized header", basic("alice", "x".repeat(20_000))],
     ["another scheme", "Bearer abc"],
     ["half a password with a colon", basic("colon", "a")],
+    ["half of a user beyond ASCII", basic("u\u0308ni\u0308", "pässwörd☃")],
+    ["an empty login", basic("", "")],
+    ["a user alone", basic("alice", "")],
   ];
   test.each(titled)("%s refuses whoever has not logged in", async (_, route) => {
     for (const [what, header] of wrong) {
@@ -86,6 +92,9 @@ describe("with tokens", () => {
       ["a token of another issuer", bearer(tokens.claims(needed, { iss: "other" }))],
       ["a token for another service", bearer(tokens.claims(needed, { aud: "other" }))],
       ["a token without a key", bearer(tokens.claims(needed), { kid: undefined })],
+      ["a token that is not good yet", bearer(tokens.claims(needed, { nbf: now + 120 }))],
+      ["a token that is not signed", `Bearer ${unsigned(tokens.claims(needed))}`],
+      ["a token with another signature", bearer(tokens.claims(needed)).replace(/.{8}$/, "AAAAAAAA")],
       ["a token signed with the public key as a secret", `Bearer ${confused(tokens.claims(needed))}`],
       ["an oversized token", `Bearer ${"x".repeat(40_000)}`],
     ];
@@ -102,11 +111,42 @@ describe("with tokens", () => {
     expect(isRefused((await send(withTokens, route, bearer(tokens.claims(NEEDED[route.access])))).status)).toBe(false);
   });
 
+  function unsigned(claims: object): string {
+    const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+    return `${encode({ alg: "none", typ: "JWT" })}.${encode(claims)}.`;
+  }
+
   function confused(claims: object): string {
     const { kid } = JSON.parse(Buffer.from(tokens.signToken({}).split(".")[0] ?? "", "base64url").toString()) as { kid: string };
     const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
     const input = `${encode({ alg: "HS256", typ: "JWT", kid })}.${encode(claims)}`;
     return `${input}.${createHmac("sha256", tokens.publicKey).update(input).digest("base64url")}`;
+  }
+});
+
+describe("with access rules", () => {
+  test.each(titled)("%s is for whom a rule names; others are not told what there is", async (_, route) => {
+    const anonymous = await send(withRules, route);
+    expect([anonymous.status, anonymous.headers.get("www-authenticate")?.startsWith(`Bearer realm="${withRules.url}/v2/token"`)]).toEqual([401, true]);
+    expect(isRefused((await send(withRules, route, basic("alice", "secret"))).status)).toBe(false);
+    const other = await send(withRules, route, basic("colon", "a:b"));
+    if (route.access === "login") return expect(isRefused(other.status)).toBe(false);
+    expect([other.status, other.headers.get("www-authenticate")]).toEqual([403, null]);
+    if (route.method !== "HEAD") expect(await other.json()).toMatchObject({ errors: [{ code: "DENIED" }] });
+  });
+});
+
+test.each(titled)("%s: preflights ask for a login like everything else, and get no headers for browsers", async (_, route) => {
+  const preflight = { ...route, method: "OPTIONS" as Route["method"] };
+  expect((await send(withPasswords, preflight)).status).toBe(401);
+  const response = await send(withPasswords, preflight, basic("alice", "secret"));
+  expect([response.status, response.headers.get("access-control-allow-origin")]).toEqual([200, null]);
+});
+
+test("headers that are too long for the server are refused before anything else", async () => {
+  for (const registry of [withPasswords, withTokens]) {
+    const response = await fetch(`${registry.url}/v2/`, { headers: { authorization: `Bearer ${"x".repeat(140 * 1024)}` } });
+    expect(response.status).toBe(431);
   }
 });
 
