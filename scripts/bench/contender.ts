@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { stringify } from "yaml";
+import type { LoginSetup } from "./logins.ts";
 import { cpuSeconds, memoryMiB, resetPeakMemory } from "./process-stats.ts";
 
 /** A server that takes part: ours, another registry, or nginx as the limit. */
@@ -18,6 +19,8 @@ export interface StartOptions {
   /** The storage folder. */
   readonly folder: string;
   readonly tls?: { readonly certificate: string; readonly key: string };
+  /** `auth` in the configuration. */
+  readonly auth?: LoginSetup["auth"];
   /** The registry that a registry mirrors. */
   readonly mirrorOf?: string;
   /** Bytes a second that nginx sends to each connection, as in its `limit_rate`. */
@@ -45,7 +48,7 @@ export function registryContender(name: string, command: string): Contender {
   return {
     name,
     isRegistry: true,
-    async start({ folder, tls, mirrorOf }) {
+    async start({ folder, tls, auth, mirrorOf }) {
       await mkdir(join(folder, "data"), { recursive: true });
       const port = await freePort();
       const config = {
@@ -55,6 +58,7 @@ export function registryContender(name: string, command: string): Contender {
         http: { addr: `127.0.0.1:${port}`, secret: "a secret of the benchmark", ...(tls === undefined ? {} : { tls }) },
         // Distribution serves 1000 entries at most unless told; both are asked for whole pages.
         catalog: { maxentries: 100_000 },
+        ...(auth === undefined ? {} : { auth }),
         ...(mirrorOf === undefined ? {} : { proxy: { remoteurl: mirrorOf } }),
       };
       await Bun.write(join(folder, "config.yml"), stringify(config));

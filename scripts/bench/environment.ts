@@ -2,6 +2,7 @@ import { link, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { benchFolder, type Contender, nginxContender, type Server } from "./contender.ts";
 import { run } from "./load.ts";
+import { setUpLogin } from "./logins.ts";
 import { type BigFile, SeededStore, type SeededImage, writeBigFile } from "./seed.ts";
 import type { Bench, Reader, Scale, Seed } from "./workload.ts";
 
@@ -32,12 +33,13 @@ export async function openBench(scale: Scale, parent: string): Promise<Bench & A
     scratch,
     bigFile: (number, sizeMiB) => file(`big-${number}-${sizeMiB}`, { sizeMiB, seed: number + 1 }),
     mixFiles: () => Promise.all(MIX_SIZES.map((sizeMiB) => file(`mix-${sizeMiB}`, { sizeMiB, seed: 1000 + sizeMiB }))),
-    async reader(contender, { isTls } = { isTls: false }) {
-      const key = `${contender.name}-reader-${isTls}`;
+    async reader(contender, { isTls = false, login } = {}) {
+      const key = `${contender.name}-reader-${isTls}-${login ?? "open"}`;
       const server = await keep(key, async () => {
         const path = await newFolder();
-        stores.set(key, await seedReader(bench, path));
-        return await contender.start({ folder: path, ...(isTls ? { tls: await certificate() } : {}) });
+        const setup = login === undefined ? undefined : await setUpLogin(login, path);
+        stores.set(key, { ...(await seedReader(bench, path)), authorization: setup?.authorization });
+        return await contender.start({ folder: path, ...(isTls ? { tls: await certificate() } : {}), ...(setup === undefined ? {} : { auth: setup.auth }) });
       });
       const store = stores.get(key);
       if (store === undefined) throw new Error(`nothing is known of the store of ${key}`);
@@ -94,7 +96,7 @@ async function seedUpstream(files: string, big: BigFile): Promise<void> {
 }
 
 /** Fills a store with what is read, and the folder that nginx serves with the same files. */
-async function seedReader(bench: Bench, folder: string): Promise<Omit<Reader, "server">> {
+async function seedReader(bench: Bench, folder: string): Promise<Omit<Reader, "server" | "authorization">> {
   const store = new SeededStore(join(folder, "data"));
   const big = await bench.bigFile(0, bench.scale.bigMiB);
   await store.addFile("bench/big", big);

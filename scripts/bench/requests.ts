@@ -1,5 +1,6 @@
 import { Connection } from "./connection.ts";
 import { hammer, runClient, type SmallRequest } from "./load.ts";
+import type { Login } from "./logins.ts";
 import { MANIFEST_TYPE } from "./seed.ts";
 import { cost, type Metric, rate, type Reader, type Scale, type Seed, timed, type Workload } from "./workload.ts";
 
@@ -15,6 +16,7 @@ interface RequestPlan {
   /** Only with these numbers of clients. */
   readonly connections?: readonly number[];
   readonly isTls?: boolean;
+  readonly login?: Login;
 }
 
 const ACCEPT = { Accept: MANIFEST_TYPE };
@@ -22,6 +24,8 @@ const ACCEPT = { Accept: MANIFEST_TYPE };
 const PLANS: readonly RequestPlan[] = [
   { name: "manifest GET by tag", path: ({ small }) => `/v2/${small.name}/manifests/latest`, headers: ACCEPT, limitPath: "/manifest" },
   { name: "manifest GET by tag by TLS", path: ({ small }) => `/v2/${small.name}/manifests/latest`, headers: ACCEPT, connections: [16], isTls: true },
+  { name: "manifest GET by tag with a password", path: ({ small }) => `/v2/${small.name}/manifests/latest`, headers: ACCEPT, connections: [16], login: "password" },
+  { name: "manifest GET by tag with a token", path: ({ small }) => `/v2/${small.name}/manifests/latest`, headers: ACCEPT, connections: [16], login: "token" },
   { name: "manifest GET by digest", path: ({ small }) => `/v2/${small.name}/manifests/${small.manifestDigest}`, headers: ACCEPT },
   { name: "manifest HEAD by tag", method: "HEAD", path: ({ small }) => `/v2/${small.name}/manifests/latest`, headers: ACCEPT },
   { name: "manifest HEAD by digest", method: "HEAD", path: ({ small }) => `/v2/${small.name}/manifests/${small.manifestDigest}`, headers: ACCEPT, connections: [16] },
@@ -70,9 +74,10 @@ function requestWorkload(plan: RequestPlan, connections: number): Workload {
     name: `${plan.name}, ${connections} client${connections > 1 ? "s" : ""}`,
     hasLimit: plan.limitPath !== undefined,
     async measure(bench, contender) {
-      const reader = await bench.reader(contender, { isTls: plan.isTls === true });
+      const reader = await bench.reader(contender, { isTls: plan.isTls === true, login: plan.login });
+      const headers = { ...plan.headers, ...(reader.authorization === undefined ? {} : { Authorization: reader.authorization }) };
       const path = contender.isRegistry ? plan.path(reader) : (plan.limitPath ?? "/");
-      return await measureRate(reader.server, { url: reader.server.url + path, method: plan.method ?? "GET", status: plan.status ?? 200, headers: plan.headers ?? {}, connections, seconds: bench.scale.seconds });
+      return await measureRate(reader.server, { url: reader.server.url + path, method: plan.method ?? "GET", status: plan.status ?? 200, headers, connections, seconds: bench.scale.seconds });
     },
   };
 }

@@ -1,4 +1,5 @@
 import type { Contender, Server } from "./contender.ts";
+import type { Login } from "./logins.ts";
 import type { BigFile, SeededImage, SeededStore } from "./seed.ts";
 
 /** Something measured, once. */
@@ -34,7 +35,7 @@ export interface Bench {
   /** Blobs of 1, 10 and 100 MiB. */
   mixFiles(): Promise<readonly BigFile[]>;
   /** The contender's server on the store that reading is measured on; it keeps running. */
-  reader(contender: Contender, options?: { readonly isTls: boolean }): Promise<Reader>;
+  reader(contender: Contender, options?: ReaderOptions): Promise<Reader>;
   /** The contender's server on a store that `seed` fills when the key is first asked for; it keeps running. */
   kept(contender: Contender, key: string, seed: Seed): Promise<Server>;
   /** A server for one measurement, on a store that is empty but for what `seed` puts there. */
@@ -48,9 +49,18 @@ export interface Bench {
 /** Fills a store before its server starts. */
 export type Seed = (store: SeededStore) => Promise<void>;
 
+/** How a server is read from. */
+export interface ReaderOptions {
+  readonly isTls?: boolean;
+  /** Default: nobody is asked for one. */
+  readonly login?: Login | undefined;
+}
+
 /** A running server and what is in its store. */
 export interface Reader {
   readonly server: Server;
+  /** The header that requests need; undefined without logins. */
+  readonly authorization: string | undefined;
   /** One layer of 1 KiB, tagged `latest`; on nginx the files `/manifest` and `/layer`. */
   readonly small: SeededImage;
   readonly storm: SeededImage;
