@@ -7,6 +7,8 @@ import { type RawConfig, readYamlValue } from "./yaml.ts";
 const PREFIX = "REGISTRY_";
 /** Names the configuration file itself; not a key. */
 export const CONFIGURATION_PATH = "REGISTRY_CONFIGURATION_PATH";
+/** Of the file's form, and so for the file alone to say. */
+const VERSION = "REGISTRY_VERSION";
 /** Sections whose keys name a kind, so that unknown ones are kept and refused by name later. */
 const OPEN_SECTIONS = new Set(["storage", "auth"]);
 
@@ -22,6 +24,10 @@ export function applyEnvironment(raw: RawConfig, env: Readonly<Record<string, st
   const problems: ConfigProblem[] = [];
   const names = Object.keys(env).filter((name) => name.startsWith(PREFIX) && name !== CONFIGURATION_PATH);
   for (const name of names.sort()) {
+    if (name === VERSION) {
+      raw.warnings.push(problemOf(name, "has no effect: the version is that of the file"));
+      continue;
+    }
     try {
       const assignment = new Assignment(raw, name, env[name] ?? "");
       raw.values = assignment.run();

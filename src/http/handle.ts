@@ -59,6 +59,7 @@ async function authorize(context: RequestContext, match: Match, route: Route | u
   const from = match.resource === "blob_upload" ? context.query.get("from") : null;
   const required = route === undefined ? [] : requiredAccess(route.access, match.name, from !== null && isName(from) ? from : undefined);
   context.grant = await access.authorize(context.credentials(), required);
+  if (context.parts.log.isEnabled("debug")) context.parts.log.debug("authorized request", requestFields(context));
 }
 
 function applyNamespace(context: RequestContext): void {

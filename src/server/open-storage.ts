@@ -27,7 +27,7 @@ export interface StorageDeps {
 
 /** Opens the store of a configuration, measured and traced. The SDK of a cloud is loaded here, and only if it is configured. */
 export async function openStorage(config: Config, deps: StorageDeps): Promise<StorageDriver> {
-  return instrumentDriver(await openDriver(config, deps), { ...(deps.metrics === undefined ? {} : { metrics: deps.metrics }), ...(deps.tracing === undefined ? {} : { tracing: deps.tracing }) });
+  return instrumentDriver(await openDriver(config, deps), { log: deps.log, ...(deps.metrics === undefined ? {} : { metrics: deps.metrics }), ...(deps.tracing === undefined ? {} : { tracing: deps.tracing }) });
 }
 
 async function openDriver(config: Config, { log, env }: StorageDeps): Promise<StorageDriver> {

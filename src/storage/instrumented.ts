@@ -1,3 +1,4 @@
+import type { Logger } from "../telemetry/log.ts";
 import type { StorageMetrics } from "../telemetry/metrics.ts";
 import type { Tracing } from "../telemetry/trace.ts";
 import type { ByteRange, FileInfo, FileWriter, ListOptions, ListPage, PutOptions, RedirectRequest, StorageDriver } from "./driver.ts";
@@ -7,6 +8,8 @@ import { checkDirectoryPath, checkPath } from "./paths.ts";
 export interface StorageObservers {
   readonly metrics?: Pick<StorageMetrics, "action">;
   readonly tracing?: Pick<Tracing, "storage">;
+  /** Is told of every call at the level debug. */
+  readonly log?: Pick<Logger, "isEnabled" | "debug">;
 }
 
 /** What calls are named in metrics and spans. */
@@ -115,14 +118,21 @@ class InstrumentedDriver implements StorageDriver {
   }
 
   #call<T>(action: Action, path: string, work: () => Promise<T>): Promise<T> {
-    const { metrics, tracing } = this.#observers;
+    const { metrics, tracing, log } = this.#observers;
     const startedMs = performance.now();
     const result = tracing === undefined ? settled(work) : tracing.storage(action, { driver: this.name, path }, () => settled(work));
     if (metrics !== undefined && !UNTIMED.has(action)) {
       const measure = (): void => metrics.action(this.name, action, (performance.now() - startedMs) / 1000);
       result.then(measure, measure);
     }
+    if (log?.isEnabled("debug") === true) this.#log(action, path, { result, startedMs });
     return result;
+  }
+
+  #log(action: Action, path: string, call: { readonly result: Promise<unknown>; readonly startedMs: number }): void {
+    const write = (outcome: { readonly "err.message"?: string }): void =>
+      this.#observers.log?.debug("storage action", { action, driver: this.name, durationMs: Number((performance.now() - call.startedMs).toFixed(3)), path, ...outcome });
+    call.result.then(() => write({}), (error: unknown) => write({ "err.message": error instanceof Error ? error.message : String(error) }));
   }
 }
 

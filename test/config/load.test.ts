@@ -162,6 +162,11 @@ describe("variables", () => {
     const { warnings } = await load(BASE, { REGISTRY_HTTP_FOO: "hunter2", REGISTRY_http_addr: ":1" });
     expect(warnings.map((warning) => warning.message)).toEqual(["Ignoring unrecognized environment variable REGISTRY_HTTP_FOO", "Ignoring unrecognized environment variable REGISTRY_http_addr"]);
   });
+  test("of the version changes nothing", async () => {
+    const { config, warnings } = await load(BASE, { REGISTRY_VERSION: "9" });
+    expect(config.version).toBe("0.1");
+    expect(warnings.map((warning) => warning.message)).toEqual(["has no effect: the version is that of the file"]);
+  });
   test("that do not fit stop the start, with their name", async () => {
     expect(await problemsOf(BASE, { REGISTRY_NOTIFICATIONS_ENDPOINTS_3_NAME: "a" })).toContain("environment variable REGISTRY_NOTIFICATIONS_ENDPOINTS_3_NAME: undefined index: 3");
     expect(await problemsOf(BASE, { REGISTRY_NOTIFICATIONS_ENDPOINTS_X_NAME: "a" })).toContain("non-numeric index: X");

@@ -34,6 +34,11 @@ describe("log.level", () => {
     expect(usual.child.output()).not.toContain("level=debug");
     expect(usual.child.output()).toMatch(new RegExp(`level=info msg="listening on ${usual.host}"`));
   });
+  test("log.level: debug tells what the store is asked", async () => {
+    await using registry = await startLogging({ level: "debug" });
+    await askForNothing(registry);
+    await registry.child.waitForOutput(/level=debug msg="storage action" action=\w+ driver=filesystem durationMs=[\d.]+ .*path=\/docker\/registry\/v2\//);
+  });
   test("loglevel: the old name counts where the new one says nothing", async () => {
     await using old = await startLogging({}, { loglevel: "error" });
     await askForNothing(old);
