@@ -180,6 +180,7 @@ export function mediaHeaders(object: StoredObject): Record<string, string> {
     "x-goog-metageneration": String(object.metageneration),
     "x-goog-stored-content-encoding": "identity",
     "x-goog-stored-content-length": String(object.content.length),
+    ...Object.fromEntries(Object.entries(object.metadata ?? {}).map(([key, value]) => [`x-goog-meta-${key.toLowerCase()}`, value])),
     "x-goog-hash": `crc32c=${object.crc32c}${object.md5 === undefined ? "" : `,md5=${object.md5}`}`,
   };
 }

@@ -55,7 +55,8 @@ export function parseRelated(contentType: string, body: Uint8Array): { readonly 
 export function parseMetadata(body: Uint8Array): ObjectMetadata {
   if (body.length === 0) return {};
   try {
-    return JSON.parse(Buffer.from(body).toString()) as ObjectMetadata;
+    // Go's client sends `null` where it has nothing to say.
+    return (JSON.parse(Buffer.from(body).toString()) as ObjectMetadata | null) ?? {};
   } catch {
     throw new ApiError(400, "parseError", "Parse Error");
   }
