@@ -2,9 +2,10 @@ import type { Command } from "commander";
 import { parseDuration } from "../lib/fields.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { RepositoryName } from "../oci/name.ts";
-import { CollectionDoubtError, CollectorBusyError, type CollectListener, type CollectResult } from "../registry/gc/collector.ts";
+import { CollectionDoubtError, CollectorBusyError, type CollectListener } from "../registry/gc/collector.ts";
 import type { UntaggedRevision } from "../registry/gc/mark.ts";
-import { openMaintenance } from "../server/maintenance.ts";
+import { REPOSITORIES } from "../registry/layout.ts";
+import { type CollectionOutcome, openMaintenance } from "../server/maintenance.ts";
 import { type CliContext, CliError } from "./context.ts";
 
 interface Flags {
@@ -35,13 +36,16 @@ async function garbageCollect(file: string | undefined, flags: Flags, context: C
   await using maintenance = await openMaintenance(file, context.env);
   const printer = new Printer(context, flags);
   const graceMs = flags.grace === undefined ? undefined : parseGrace(flags.grace);
-  let result: CollectResult;
+  const interrupted = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interrupted.abort(new Error(`ended by ${signal}; what is left goes with the next run`)));
+  let result: CollectionOutcome;
   try {
     result = await maintenance.collect({
       dryRun: flags.dryRun === true,
       deleteUntagged: flags.deleteUntagged === true,
       keepGoing: flags.keepGoing === true,
       listener: printer,
+      signal: interrupted.signal,
       ...(graceMs === undefined ? {} : { graceMs }),
     });
   } catch (error) {
@@ -51,6 +55,9 @@ async function garbageCollect(file: string | undefined, flags: Flags, context: C
     throw new CliError(`failed to garbage collect: ${error instanceof Error ? error.message : String(error)}`, 1, error);
   }
   printer.finish(result);
+  // As distribution: a store without that folder is more likely a folder that the configuration should not name.
+  if (!result.hasRepositories) throw new CliError(`failed to garbage collect: failed to mark: ${maintenance.storeName}: Path not found: ${REPOSITORIES}`);
+  if (result.purgeErrors > 0) throw new CliError(`${result.purgeErrors} uploads could not be looked at or deleted; the log names them`);
   if (result.doubts.length > 0) throw new CliError(result.doubts.map((doubt) => `in doubt, its repository was left whole: ${doubt.path}: ${doubt.problem}`).join("\n"));
 }
 
@@ -120,7 +127,7 @@ class Printer implements CollectListener {
     this.#open = false;
   }
 
-  finish(result: CollectResult): void {
+  finish(result: CollectionOutcome): void {
     this.end();
     if (this.#json) this.#context.stdout(`${JSON.stringify(result)}\n`);
   }

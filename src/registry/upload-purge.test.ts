@@ -40,11 +40,20 @@ describe("purging uploads", () => {
     expect(await t.registry.purgeUploads({ olderThan: before(t), dryRun: false })).toEqual({ deleted: 0, errors: 0 });
   });
 
-  test("leaves alone what is no upload, and what has no beginning", async () => {
+  test("takes the age of an upload without a beginning from its files", async () => {
+    await using t = openTestRegistry();
+    const id = "0d1e2f3a-0000-4000-8000-000000000001";
+    await t.driver.putContent(uploadData(NAME, id), "hello");
+    await t.driver.putContent(`${uploadFolder(NAME, "0d1e2f3a-0000-4000-8000-000000000002")}/hashstates/sha256/0`, "state");
+    expect((await t.registry.purgeUploads({ olderThan: new Date(Date.now() - DAY_MS), dryRun: false })).deleted).toBe(0);
+    expect((await t.registry.purgeUploads({ olderThan: new Date(Date.now() + DAY_MS), dryRun: false })).deleted).toBe(2);
+    expect(await filesOf(t.driver)).toEqual([]);
+  });
+
+  test("leaves alone what is no upload", async () => {
     await using t = openTestRegistry();
     const id = "0d1e2f3a-0000-4000-8000-000000000001";
     const old = "2020-01-01T00:00:00Z";
-    await t.driver.putContent(uploadData(NAME, id), "hello");
     await t.driver.putContent(`${uploadFolder(NAME, "not-a-uuid")}/startedat`, old);
     await t.driver.putContent(`${REPOSITORIES}/${NAME}/_other/${id}/startedat`, old);
     await t.driver.putContent(`${REPOSITORIES}/${NAME}/${id}/startedat`, old);

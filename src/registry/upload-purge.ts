@@ -1,7 +1,8 @@
 import { yieldToEventLoop } from "../lib/concurrently.ts";
 import { isName } from "../oci/name.ts";
 import type { StorageDriver } from "../storage/driver.ts";
-import { PathNotFoundError } from "../storage/errors.ts";
+import { PathNotFoundError, WriterBusyError } from "../storage/errors.ts";
+import { listTree } from "../storage/walk.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { BLOBS, REPOSITORIES } from "./layout.ts";
 import { childPagesIfAny } from "./list-children.ts";
@@ -12,6 +13,8 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const UNFINISHED_UPLOAD = new RegExp(`/${UPLOADS}/[0-9a-f-]{36}/data$`, "i");
 const UNFINISHED_BLOB = new RegExp(`^${BLOBS}/.+/data$`);
 const FOLDERS_PER_TURN = 256;
+/** A writer that wrote nothing for so long may be stuck; its upload was begun long before. */
+const WRITE_PAUSE_MS = 30_000;
 
 /** Which uploads are to go. */
 export interface PurgeRequest {
@@ -40,8 +43,9 @@ export interface PurgeParts {
 }
 
 /**
- * Deletes uploads that were begun long ago and never finished. An upload whose age cannot be told is left alone, as is everything
- * that is not the folder of an upload. What a store keeps of unfinished writes beside its files goes when it is as old.
+ * Deletes uploads that were begun long ago and never finished; one that lost its beginning is as old as its last change. Everything that
+ * is not the folder of an upload is left alone, and so is an upload that somebody writes to, in this process or in another one.
+ * What a store keeps of unfinished writes beside its files goes when it is as old.
  */
 export async function purgeUploads(parts: PurgeParts, request: PurgeRequest): Promise<PurgeResult> {
   const { log } = parts;
@@ -107,8 +111,8 @@ class Purge {
   }
 
   async #purgeIfOld(upload: string): Promise<void> {
-    const startedAt = await this.#startedAt(upload);
-    if (startedAt === undefined || startedAt >= this.#request.olderThan || this.#isHeld(upload)) return;
+    const startedAt = (await this.#startedAt(upload)) ?? (await this.#lastChange(upload));
+    if (startedAt === undefined || startedAt >= this.#request.olderThan || this.#isHeld(upload) || (await this.#isWritten(upload))) return;
     this.#parts.log.info("stale upload", { path: upload, "started.at": startedAt.toISOString(), "dry.run": this.#request.dryRun });
     if (!this.#request.dryRun) await this.#parts.driver.delete(upload);
     this.deleted++;
@@ -122,6 +126,31 @@ class Purge {
       return Number.isNaN(startedAt.getTime()) ? (await this.#parts.driver.stat(path)).modifiedAt : startedAt;
     } catch (error) {
       if (error instanceof PathNotFoundError) return undefined;
+      throw error;
+    }
+  }
+
+  /** When the youngest file of an upload was changed, or its empty folder; distribution leaves such folders when uploads are cancelled. */
+  async #lastChange(upload: string): Promise<Date | undefined> {
+    let last: Date | undefined;
+    for await (const { modifiedAt } of listTree(this.#parts.driver, upload)) if (last === undefined || modifiedAt > last) last = modifiedAt;
+    return last ?? (await this.#parts.driver.stat(upload)).modifiedAt;
+  }
+
+  /** Whether another process writes to an upload right now: then its bytes are young, and the store does not give them to a second writer. */
+  async #isWritten(upload: string): Promise<boolean> {
+    const { driver } = this.#parts;
+    if (driver.localFile === undefined) return false;
+    const path = `${upload}/data`;
+    try {
+      const { modifiedAt } = await driver.stat(path);
+      if (Date.now() - modifiedAt.getTime() > WRITE_PAUSE_MS) return false;
+      await using writer = await driver.writer(path, { append: true });
+      await writer.close();
+      return false;
+    } catch (error) {
+      if (error instanceof PathNotFoundError) return false;
+      if (error instanceof WriterBusyError) return true;
       throw error;
     }
   }

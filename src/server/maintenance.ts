@@ -4,12 +4,13 @@ import { SYSTEM_CLOCK } from "../lib/clock.ts";
 import { collectGarbage, type CollectListener, type CollectResult } from "../registry/gc/collector.ts";
 import { hasLiveServer } from "../registry/gc/state.ts";
 import { applyRetention, type RetentionOptions, type RetentionResult, untaggedAge } from "../registry/retention/retention.ts";
+import { purgeUploads } from "../registry/upload-purge.ts";
 import { type VerifyOptions, type VerifyResult, verifyStore } from "../registry/verify.ts";
 import type { StorageDriver } from "../storage/driver.ts";
 import { LineWriter } from "../telemetry/line-writer.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { openLogger } from "../telemetry/logger.ts";
-import { buildRegistry, collectorPollMs } from "./build-registry.ts";
+import { collectorPollMs } from "./build-registry.ts";
 import { loggerOptions } from "./log-options.ts";
 import { openStorage } from "./open-storage.ts";
 
@@ -22,6 +23,14 @@ export interface CollectionRequest {
   readonly graceMs?: number;
   readonly listener?: CollectListener;
   readonly signal?: AbortSignal;
+}
+
+/** What a collection came to, uploads included. */
+export interface CollectionOutcome extends CollectResult {
+  /** Uploads that were deleted, or with `dryRun` would be. */
+  readonly purgedUploads: number;
+  /** Uploads that could not be looked at or deleted; each is in the log. */
+  readonly purgeErrors: number;
 }
 
 /** What looks after a store: used by commands beside a server, and by the jobs inside one. */
@@ -40,7 +49,25 @@ export class Maintenance implements AsyncDisposable {
     return this.#config;
   }
 
-  async collect(request: CollectionRequest): Promise<CollectResult> {
+  /** The type of the store, as it stands in the configuration. */
+  get storeName(): string {
+    return this.#driver.name;
+  }
+
+  /** Collects garbage, then purges the uploads that are older than configured. */
+  async collect(request: CollectionRequest): Promise<CollectionOutcome> {
+    const collected = await this.#collectGarbage(request);
+    const { uploadpurging } = this.#config.storage.maintenance;
+    if (!uploadpurging.enabled) return { ...collected, purgedUploads: 0, purgeErrors: 0 };
+    const { deleted, errors } = await purgeUploads(
+      // Writers in any process are seen by the store's locks; this one has no requests of its own to ask.
+      { driver: this.#driver, log: this.#log, isHeld: () => false },
+      { olderThan: new Date(SYSTEM_CLOCK.now() - uploadpurging.age), dryRun: request.dryRun || uploadpurging.dryrun, ...(request.signal === undefined ? {} : { signal: request.signal }) },
+    );
+    return { ...collected, purgedUploads: deleted, purgeErrors: errors };
+  }
+
+  async #collectGarbage(request: CollectionRequest): Promise<CollectResult> {
     const { garbagecollect, retention } = this.#config.storage.maintenance;
     const graceMs = request.graceMs ?? ((await hasLiveServer(this.#driver, SYSTEM_CLOCK.now())) ? garbagecollect.grace : 0);
     const rules = retention.enabled ? retention.rules : [];
@@ -63,13 +90,6 @@ export class Maintenance implements AsyncDisposable {
 
   async verify(options: VerifyOptions): Promise<VerifyResult> {
     return await verifyStore(this.#driver, options);
-  }
-
-  /** Deletes the uploads that are older than configured. @returns How many. */
-  async purgeUploads(dryRun: boolean): Promise<number> {
-    await using registry = buildRegistry(this.#config, { driver: this.#driver, log: this.#log }).registry;
-    const { age } = this.#config.storage.maintenance.uploadpurging;
-    return (await registry.purgeUploads({ olderThan: new Date(SYSTEM_CLOCK.now() - age), dryRun })).deleted;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -55,6 +55,8 @@ export interface CollectResult {
   readonly rescued: number;
   readonly debris: Debris;
   readonly doubts: readonly Doubt[];
+  /** False where nothing was ever pushed; or the configuration names another folder than it should. */
+  readonly hasRepositories: boolean;
   readonly durationMs: number;
 }
 
@@ -109,6 +111,7 @@ class CollectorRun {
   /** As last published: what others can read. */
   #state: CollectorState;
   #publishing: Promise<void> = Promise.resolve();
+  #hasRepositories = false;
 
   constructor(driver: StorageDriver, options: CollectOptions) {
     this.#driver = driver;
@@ -187,6 +190,7 @@ class CollectorRun {
   async #requireRepositories(): Promise<void> {
     try {
       await this.#driver.list(REPOSITORIES, { limit: 1 });
+      this.#hasRepositories = true;
     } catch (error) {
       if (!(error instanceof PathNotFoundError)) throw error;
       if ((await childNames(this.#driver, BLOBS)).length > 0) throw new CollectionDoubtError([{ path: REPOSITORIES, problem: "the folder is missing, although blobs are stored" }]);
@@ -316,6 +320,7 @@ class CollectorRun {
       ...this.#counts,
       debris,
       doubts: marks.doubts,
+      hasRepositories: this.#hasRepositories,
       durationMs: this.#options.clock.now() - this.#startedAt,
     };
   }

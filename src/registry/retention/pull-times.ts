@@ -62,6 +62,8 @@ export async function readPullTimes(driver: StorageDriver, name: RepositoryName)
   const folder = `${repositoryFolder(name)}/_pulls`;
   const latest = new Map<string, number>();
   for (const instance of await childNames(driver, folder)) {
+    // What a crash left of a write.
+    if (instance.endsWith(".tmp")) continue;
     for (const [reference, hour] of Object.entries(await readTimes(driver, `${folder}/${instance}`))) {
       latest.set(reference, Math.max(latest.get(reference) ?? 0, hour * RESOLUTION_MS));
     }
