@@ -10,7 +10,7 @@ import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { PutObjectCommand } from "@aws-sdk/client-s3";
+import { DeleteObjectCommand, ListObjectsV2Command, PutObjectCommand } from "@aws-sdk/client-s3";
 import { mapConcurrently } from "../src/lib/concurrently.ts";
 import { startCeph } from "../test/support/ceph.ts";
 import { type Implementation, type RegistryProcess, startRegistry } from "../test/support/registry-process.ts";
@@ -24,6 +24,8 @@ import { cost, type Metric, rate } from "./bench/workload.ts";
 const MIB = 1024 * 1024;
 const ROOT = "docker/registry/v2";
 const PAGE = 100_000;
+/** How long it takes until the bytes of deleted objects are gone. */
+const CEPH_COLLECTS_MS = 8000;
 
 /** A bucket for what is pushed, emptied by a new one for each push, and one that is only read. */
 interface Place {
@@ -90,13 +92,22 @@ async function main(): Promise<void> {
   console.log(table(report.rows(), ["binary", "distribution"]));
 }
 
-let buckets = 0;
-
 async function measure(work: Work, implementation: Implementation, place: Place): Promise<readonly Metric[]> {
-  const bucket = work.bucket === "new" ? `push-${buckets++}` : work.bucket;
+  const bucket = work.bucket === "new" ? `push-${crypto.randomUUID()}` : work.bucket;
   if (work.bucket === "new") await place.ceph.createBucket(bucket);
   await using registry = await startRegistry({ implementation, config: { ...serverConfig(place.ceph, bucket), catalog: { maxentries: PAGE } } });
-  return await work.measure(registry, place);
+  const metrics = await work.measure(registry, place);
+  if (work.bucket === "new") await empty(place.ceph, bucket);
+  return metrics;
+}
+
+/** Gives Ceph its memory back. */
+async function empty(ceph: S3Server, bucket: string): Promise<void> {
+  const client = s3Client(ceph);
+  const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: bucket }));
+  for (const { Key } of Contents) await client.send(new DeleteObjectCommand({ Bucket: bucket, Key }));
+  client.destroy();
+  await Bun.sleep(CEPH_COLLECTS_MS);
 }
 
 function serverConfig(ceph: S3Server, bucket: string): Record<string, unknown> {

@@ -96,6 +96,9 @@ memstore device bytes = 8589934592
 rgw frontends = beast endpoint=127.0.0.1:${port} tcp_nodelay=1
 rgw data = ${folder}/rgw
 rgw enable usage log = false
+rgw gc obj min wait = 2
+rgw gc processor period = 2
+rgw gc processor max time = 2
 rgw override bucket index max shards = 1
 `;
 }
