@@ -10,12 +10,14 @@ export interface OssServerOptions {
   readonly bucket?: string;
   /** The time, for signatures. */
   readonly nowMs?: () => number;
-  /**
-   * Stands between the network and the service: may answer itself, or let the request be done and answer otherwise.
-   * @param perform Does what was asked for. Everything is done once and at most once per call.
-   */
-  readonly intercept?: (request: SeenRequest, perform: () => Response) => Promise<Response> | Response;
 }
+
+/**
+ * Stands between the network and the service: answers itself, or lets the request be done and answers otherwise.
+ * @param perform Does what was asked for.
+ * @returns undefined for "nothing special".
+ */
+export type Interception = (request: SeenRequest, perform: () => Response) => Promise<Response | undefined> | Response | undefined;
 
 /** A request, as tests look at it. */
 export interface SeenRequest {
@@ -41,6 +43,7 @@ export interface OssServer extends AsyncDisposable {
   readonly bucket: BucketStore;
   /** Every request that came, refused ones included. */
   readonly requests: readonly SeenRequest[];
+  intercept: Interception | undefined;
 }
 
 const REGION = "oss-cn-hangzhou";
@@ -70,18 +73,20 @@ export function startOssServer(options: OssServerOptions = {}): OssServer {
         if (bucketName !== bucket.name) throw refusals.noSuchBucket();
         return perform({ ...seen, body, bucket });
       });
-      return options.intercept === undefined ? answer() : await options.intercept(seen, answer);
+      return (await started.intercept?.(seen, answer)) ?? answer();
     },
   });
-  return {
+  const started: OssServer = {
     endpoint: `http://127.0.0.1:${server.port}`,
     accessKeyId: rules.accessKeyId,
     accessKeySecret: rules.accessKeySecret,
     region: REGION,
     bucket,
     requests,
+    intercept: undefined,
     [Symbol.asyncDispose]: async () => await server.stop(true),
   };
+  return started;
 }
 
 /** `storage.oss` of a configuration for the bucket, as it would be in a file. */
@@ -94,9 +99,10 @@ export function ossSection(server: OssServer, more: Readonly<Record<string, unkn
 export function errorResponse(refusal: OssRefusal, method = "GET"): Response {
   const requestId = requestIdOf();
   const headers = { ...refusal.headers, "x-oss-request-id": requestId, "content-type": "application/xml" };
-  // An answer to HEAD has no body, whatever it says.
-  if (method === "HEAD") return new Response(null, { status: refusal.status, headers });
-  return new Response(xmlDocument("Error", { Code: refusal.code, Message: refusal.message, RequestId: requestId, HostId: "127.0.0.1" }), { status: refusal.status, headers });
+  const document = xmlDocument("Error", { Code: refusal.code, Message: refusal.message, RequestId: requestId, HostId: "127.0.0.1" });
+  // An answer to HEAD has no body.
+  if (method === "HEAD") return new Response(null, { status: refusal.status, headers: { ...headers, "x-oss-err": Buffer.from(document).toString("base64") } });
+  return new Response(document, { status: refusal.status, headers });
 }
 
 function respond(method: string, work: () => OssAnswer): Response {

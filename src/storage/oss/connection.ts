@@ -4,7 +4,13 @@ import { callFailure } from "./errors.ts";
 import type { OssOptions } from "./options.ts";
 import { type Exchange, type SdkAnswer, SdkTransport } from "./transport.ts";
 
-const SILENCE_MS = 60_000;
+const DEFAULT_SILENCE_MS = 60_000;
+
+/** What a driver is given besides its options. */
+export interface OssDeps extends ObjectStoreDeps {
+  /** How long the store may be silent; default one minute. */
+  readonly silenceMs?: number;
+}
 
 /** What of the SDK's client is used; its declarations leave it out. */
 interface SdkClient {
@@ -55,10 +61,10 @@ export class OssConnection {
   }
 
   /** Loads the SDK and makes a client. Nothing is sent. */
-  static async open(options: OssOptions, deps: ObjectStoreDeps): Promise<OssConnection> {
+  static async open(options: OssOptions, deps: OssDeps): Promise<OssConnection> {
     const { default: Client } = await import("ali-oss");
     const { protocol, host, hostname } = new URL(endpointOf(options));
-    const http = new HttpClient({ silenceMs: SILENCE_MS, proxyEnv: isThisHost(hostname) ? {} : (deps.env ?? {}) });
+    const http = new HttpClient({ silenceMs: deps.silenceMs ?? DEFAULT_SILENCE_MS, proxyEnv: isThisHost(hostname) ? {} : (deps.env ?? {}) });
     const sdkOptions = {
       accessKeyId: options.accesskeyid,
       accessKeySecret: options.accesskeysecret,

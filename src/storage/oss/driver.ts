@@ -1,9 +1,9 @@
 import type { StorageDriver } from "../driver.ts";
-import { DEFAULT_REDIRECT_EXPIRY_MS, type ObjectStoreDeps } from "../object-store/deps.ts";
+import { DEFAULT_REDIRECT_EXPIRY_MS } from "../object-store/deps.ts";
 import type { HasObjectKeys } from "../object-store/keys.ts";
 import { MultipartDriver } from "../object-store/multipart/driver.ts";
 import { OssBucket } from "./bucket.ts";
-import { OssConnection } from "./connection.ts";
+import { OssConnection, type OssDeps } from "./connection.ts";
 import type { OssOptions } from "./options.ts";
 
 /** As distribution copies; the store would take objects of up to 5 GiB at once, but advises against more than 1 GiB. */
@@ -18,7 +18,7 @@ const MAX_EXPIRY_SECONDS = 7 * 24 * 60 * 60;
  * ours that have no byte yet, of which distribution finds nothing.
  * @throws OssCallError when the bucket cannot be listed
  */
-export async function openOssDriver(options: OssOptions, deps: ObjectStoreDeps): Promise<StorageDriver & HasObjectKeys> {
+export async function openOssDriver(options: OssOptions, deps: OssDeps): Promise<StorageDriver & HasObjectKeys> {
   if (options.encryptionkeyid && !options.encrypt) deps.log.warn("storage.oss.encryptionkeyid has no effect without storage.oss.encrypt");
   const connection = await OssConnection.open(options, deps);
   const bucket = new OssBucket(connection, options);
