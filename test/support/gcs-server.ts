@@ -13,12 +13,14 @@ export interface GcsServerOptions {
   readonly rewriteBytes?: number;
   /** How long tokens are good; default one hour. */
   readonly tokenSeconds?: number;
+  /** Listens with TLS as well. */
+  readonly tls?: { readonly certificate: string; readonly key: string };
 }
 
 /** A request as `intercept` is told of it. */
 export interface GcsRequest {
   readonly method: string;
-  /** Like `objects.get`, `media`, `upload.put`, `token`, `signed`. */
+  /** Like `objects.get`, `media`, `upload.put`, `token`, `xml`. */
   readonly operation: string;
   readonly url: URL;
   readonly headers: Headers;
@@ -27,6 +29,8 @@ export interface GcsRequest {
 /** A server with one bucket, in memory, that speaks the JSON API of Cloud Storage and takes signed URLs. */
 export interface GcsServer extends AsyncDisposable {
   readonly url: string;
+  /** The port with TLS, if it was asked for. */
+  readonly tlsPort: number | undefined;
   readonly bucket: string;
   /** A key file of the one account that may use it. */
   readonly keyFile: KeyFile;
@@ -40,29 +44,28 @@ export interface GcsServer extends AsyncDisposable {
 }
 
 /** Parameters that every call takes. */
-const COMMON = ["alt", "fields", "prettyPrint", "userProject", "quotaUser", "key"];
+const COMMON = ["alt", "fields", "prettyPrint", "projection", "userProject", "quotaUser", "key"];
 const CONDITIONS = ["ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch"];
 const SOURCE_CONDITIONS = ["ifSourceGenerationMatch", "ifSourceGenerationNotMatch", "ifSourceMetagenerationMatch", "ifSourceMetagenerationNotMatch"];
 const MAX_COMPOSED = 32;
 const REWRITE_STEP = 1024 * 1024;
+
+/** Where tokens are asked for: as our key file says, and where clients in Go ask whatever it says. */
+const TOKEN_PATHS: ReadonlySet<string> = new Set(["/token", "/o/oauth2/token"]);
 
 let sharedKeyFile: KeyFile | undefined;
 
 /** Starts a server on loopback. */
 export async function startGcsServer(options: GcsServerOptions = {}): Promise<GcsServer> {
   const service = new Service(options);
-  const server = Bun.serve({
-    hostname: "127.0.0.1",
-    port: 0,
-    development: false,
-    idleTimeout: 120,
-    maxRequestBodySize: 1024 * 1024 * 1024,
-    fetch: (request) => service.answer(request),
-  });
+  const listener = { hostname: "127.0.0.1", port: 0, development: false, idleTimeout: 120, maxRequestBodySize: 1024 * 1024 * 1024, fetch: (request: Request) => service.answer(request) } as const;
+  const server = Bun.serve(listener);
+  const tlsServer = options.tls === undefined ? undefined : Bun.serve({ ...listener, tls: { cert: options.tls.certificate, key: options.tls.key } });
   service.listen(`http://127.0.0.1:${server.port}`);
   return Object.assign(service, {
+    tlsPort: tlsServer?.port,
     async [Symbol.asyncDispose]() {
-      await server.stop(true);
+      await Promise.all([server.stop(true), tlsServer?.stop(true)]);
     },
   });
 }
@@ -135,13 +138,13 @@ class Service {
   #route(request: Request, url: URL): { readonly operation: string; readonly answer: () => Promise<Response> | Response } {
     const { method } = request;
     const path = url.pathname;
-    if (method === "POST" && path === "/token") return { operation: "token", answer: () => this.account.token(request) };
+    if (method === "POST" && TOKEN_PATHS.has(path)) return { operation: "token", answer: () => this.account.token(request) };
     const uploadId = url.searchParams.get("upload_id");
     // The session's id is the credential here.
     if (path.startsWith("/upload/") && uploadId !== null && method === "PUT") return { operation: "upload.put", answer: async () => this.sessions.put(uploadId, request.headers, await request.bytes()) };
     if (path.startsWith("/upload/") && uploadId !== null && method === "DELETE") return { operation: "upload.cancel", answer: () => this.sessions.cancel(uploadId) };
     if (path.startsWith("/storage/v1/b/") || path.startsWith("/upload/storage/v1/b/")) return this.#apiRoute(request, url);
-    return { operation: "signed", answer: () => this.#signed(request, url) };
+    return { operation: "xml", answer: () => this.#xml(request, url) };
   }
 
   #apiRoute(request: Request, url: URL): { readonly operation: string; readonly answer: () => Promise<Response> | Response } {
@@ -195,7 +198,7 @@ class Service {
         this.objects.check(objectName, preconditions);
         const id = this.sessions.start({ name: objectName, contentType, metadata: metadata.metadata, preconditions, crc32c: metadata.crc32c, md5: metadata.md5Hash });
         // Where the client asked: it may be a proxy's address.
-        const location = new URL(`http://${request.headers.get("host")}${url.pathname}`);
+        const location = new URL(`${url.protocol}//${request.headers.get("host")}${url.pathname}`);
         location.search = new URLSearchParams({ uploadType: "resumable", name: objectName, upload_id: id }).toString();
         return new Response(null, { headers: { location: location.href, "x-guploader-uploadid": id } });
       }
@@ -290,10 +293,14 @@ class Service {
     return this.objects.put({ name: target, content: source.content, contentType: metadata.contentType ?? source.contentType, metadata: metadata.metadata ?? source.metadata, isComposed: source.md5 === undefined });
   }
 
-  #signed(request: Request, url: URL): Response {
-    if (!url.searchParams.has("X-Goog-Signature")) return xmlError(403, "AccessDenied", "Access denied.");
-    const fault = this.account.signatureFault(request, url);
-    if (fault !== undefined) return xmlError(fault[0], fault[1], "The URL is not good.");
+  /** The XML API, as far as content is read by it: with a signed URL, or with a token. */
+  #xml(request: Request, url: URL): Response {
+    if (request.method !== "GET" && request.method !== "HEAD") return xmlError(405, "MethodNotAllowed", "The specified method is not allowed against this resource.");
+    if (url.searchParams.has("X-Goog-Signature")) {
+      const fault = this.account.signatureFault(request, url);
+      if (fault !== undefined) return xmlError(fault[0], fault[1], "The URL is not good.");
+    } else if (request.headers.has("authorization")) this.account.authorize(request);
+    else return xmlError(403, "AccessDenied", "Access denied.");
     const [, bucket = "", ...rest] = url.pathname.split("/").map(decodeURIComponent);
     if (bucket !== this.bucket) return xmlError(404, "NoSuchBucket", "The specified bucket does not exist.");
     const object = this.objects.find(rest.join("/"));

@@ -55,7 +55,8 @@ export class Account {
   /** Answers a request for a token. @see RFC 7523 */
   async token(request: Request): Promise<Response> {
     const form = new URLSearchParams(await request.text());
-    const refusal = form.get("grant_type") === GRANT ? this.#assertionFault(form.get("assertion") ?? "") : ["unsupported_grant_type", "Invalid grant_type"];
+    const audiences = [this.keyFile.token_uri, request.url];
+    const refusal = form.get("grant_type") === GRANT ? this.#assertionFault(form.get("assertion") ?? "", audiences) : ["unsupported_grant_type", "Invalid grant_type"];
     if (refusal !== undefined) return Response.json({ error: refusal[0], error_description: refusal[1] }, { status: 400 });
     return Response.json(this.giveToken());
   }
@@ -102,14 +103,14 @@ export class Account {
     return undefined;
   }
 
-  #assertionFault(assertion: string): readonly [string, string] | undefined {
+  #assertionFault(assertion: string, audiences: readonly string[]): readonly [string, string] | undefined {
     const [head = "", body = "", signature = "", ...more] = assertion.split(".");
     const header = jsonOf(head);
     const claims = jsonOf(body);
     if (more.length > 0 || header?.["alg"] !== "RS256" || claims === undefined) return ["invalid_grant", "Bad Request"];
     if (!verify("RSA-SHA256", Buffer.from(`${head}.${body}`), this.#publicKey, Buffer.from(signature, "base64url"))) return ["invalid_grant", "Invalid JWT Signature."];
     if (claims["iss"] !== this.keyFile.client_email) return ["invalid_grant", "Invalid grant: account not found"];
-    if (claims["aud"] !== this.keyFile.token_uri) return ["invalid_grant", "Invalid JWT: Failed audience check."];
+    if (!audiences.includes(String(claims["aud"]))) return ["invalid_grant", "Invalid JWT: Failed audience check."];
     const now = this.#now() / 1000;
     const [issued, ends] = [Number(claims["iat"]), Number(claims["exp"])];
     if (!(issued <= now + MAX_SKEW_SECONDS && ends > now - MAX_SKEW_SECONDS && ends - issued <= 3600)) return ["invalid_grant", "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe."];
