@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
+import type { AccessController } from "../auth/controller.ts";
 import { openAccessController } from "../auth/open.ts";
+import type { AuthOptions } from "../auth/options.ts";
 import type { DescriptorCache } from "../cache/descriptor-cache.ts";
 import type { Config } from "../config/schema.ts";
 import { configuredChecks } from "../health/checks.ts";
@@ -42,6 +44,12 @@ export interface App {
   readonly instanceId: string;
   /** Writes out the access log. */
   flushLogs(): void;
+  /**
+   * Lets a newer configuration of `auth` decide from now on.
+   * @returns Whether it is another one.
+   * @throws Error when it cannot be used, or not without a restart; the old one goes on deciding
+   */
+  reloadAccess(auth: AuthOptions): Promise<boolean>;
 }
 
 /** What the program is made from. */
@@ -51,6 +59,8 @@ export interface BuildRequest {
   readonly log: Logger;
   readonly instanceId: string;
 }
+
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
 const UNHEALTHY = "health check failed: please see /debug/health";
 
@@ -70,9 +80,11 @@ export async function buildApp(request: BuildRequest): Promise<App> {
   const pullTimes = config.storage.maintenance.retention.enabled ? new PullTimes(driver, { instance: instanceId, clock: SYSTEM_CLOCK }) : undefined;
   const health = new HealthMonitor(configuredChecks(config.health, driver), { log, clock: SYSTEM_CLOCK });
   const accessSink = new LineWriter(1);
-  const parts: AppParts = {
+  const openAccess = async (auth: AuthOptions): Promise<AccessController | undefined> =>
+    await openAccessController(auth, { log, clock: SYSTEM_CLOCK, secret: config.http.secret, baseUrl: ({ scheme, host }) => publicBase(config, `${scheme}://${host}`) });
+  const parts: Writable<AppParts> = {
     registry,
-    access: await openAccessController(config.auth, { log, clock: SYSTEM_CLOCK, secret: config.http.secret, baseUrl: ({ scheme, host }) => publicBase(config, `${scheme}://${host}`) }),
+    access: await openAccess(config.auth),
     events: eventSink(config, notifications, pullTimes),
     log,
     accessLog: config.log.accesslog.disabled ? undefined : openAccessLog(config.log.accesslog.formatter, accessSink),
@@ -84,7 +96,15 @@ export async function buildApp(request: BuildRequest): Promise<App> {
     ...(proxy === undefined ? {} : { resolveNamespace: (namespace, name) => proxy.resolveNamespace(namespace, name) }),
     options: appOptions(config),
   };
-  return { parts, driver, local, descriptorCache, proxy, health, metrics, notifications, pullTimes, tracing, instanceId, flushLogs: () => accessSink.flush() };
+  let inForce = config.auth;
+  const reloadAccess = async (auth: AuthOptions): Promise<boolean> => {
+    if (Bun.deepEquals(auth, inForce)) return false;
+    if (kindOfAuth(auth) !== kindOfAuth(inForce)) throw new Error("auth: another kind of authorization needs a restart");
+    parts.access = await openAccess(auth);
+    inForce = auth;
+    return true;
+  };
+  return { parts, driver, local, descriptorCache, proxy, health, metrics, notifications, pullTimes, tracing, instanceId, flushLogs: () => accessSink.flush(), reloadAccess };
 }
 
 async function openProxy(config: Config, parts: { readonly local: BuiltRegistry; readonly driver: StorageDriver; readonly log: Logger; readonly metrics: Metrics | undefined }): Promise<ProxyRegistry | undefined> {
@@ -117,6 +137,11 @@ function httpSecret(config: Config, log: Logger): Uint8Array {
   if (config.http.secret !== undefined && config.http.secret !== "") return Buffer.from(config.http.secret);
   log.warn("No HTTP secret provided - generated random secret. This may cause problems with uploads if multiple registries are behind a load-balancer. To provide a shared secret, set the http.secret configuration key or REGISTRY_HTTP_SECRET.");
   return randomBytes(32);
+}
+
+// Whether client certificates are asked for is settled when the listener starts.
+function kindOfAuth({ silly, htpasswd, token, certificate }: AuthOptions): string {
+  return JSON.stringify([silly !== undefined, htpasswd !== undefined, token !== undefined, certificate ?? null]);
 }
 
 function appOptions(config: Config): AppOptions {

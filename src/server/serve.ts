@@ -5,7 +5,6 @@ import { SYSTEM_CLOCK } from "../lib/clock.ts";
 import type { ProxyRegistry } from "../proxy/proxy-registry.ts";
 import { clearPresence, PRESENCE_INTERVAL_MS, writePresence } from "../registry/gc/state.ts";
 import { LineWriter } from "../telemetry/line-writer.ts";
-import type { LogLevel } from "../telemetry/log.ts";
 import { openLogger, type RootLogger } from "../telemetry/logger.ts";
 import { MailHooks } from "../telemetry/mail-hooks.ts";
 import { type Acme, isAcmeOn, openAcme } from "./acme.ts";
@@ -125,7 +124,9 @@ class Server {
     const done: string[] = [];
     if (await api.reloadCertificate()) done.push("certificate");
     done.push(...((await app.parts.access?.reload?.()) ?? []));
-    const level = await configuredLevel(loaded, env);
+    const { config } = await loadConfig({ path: loaded.file, env, strict: false });
+    if (await app.reloadAccess(config.auth)) done.push("auth");
+    const level = config.log.level ?? "info";
     if (level !== log.level()) done.push(`log level ${level}`);
     // The more talkative of both levels says what was done.
     const isHeard = log.isEnabled("info");
@@ -249,9 +250,4 @@ export function isInWindow(window: string | undefined, now: Date): boolean {
   const [from = "", to = ""] = window.split("-");
   const time = `${String(now.getHours()).padStart(2, "0")}:${String(now.getMinutes()).padStart(2, "0")}`;
   return from <= to ? time >= from && time < to : time >= from || time < to;
-}
-
-async function configuredLevel(loaded: LoadedConfig, env: Environment): Promise<LogLevel> {
-  const { config } = await loadConfig({ path: loaded.file, env, strict: false });
-  return config.log.level ?? "info";
 }

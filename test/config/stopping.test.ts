@@ -83,6 +83,27 @@ describe("ending", () => {
   });
 });
 
+test("SIGHUP: access rules are taken from the configuration again; what cannot be used leaves the old ones", async () => {
+  await using folder = await tempFolder();
+  const path = join(folder.path, "htpasswd");
+  await writeFile(path, `bob:${await Bun.password.hash("bob", { algorithm: "bcrypt", cost: 4 })}\n`);
+  const auth = (repositories: string, more: object = {}): object => ({ htpasswd: { realm: "r", path, rules: [{ repositories: [repositories], users: ["bob"], actions: ["pull"] }], ...more } });
+  await using registry = await startRegistry({ config: { auth: auth("old/*") } });
+  const config = parse(await readFile(registry.configFile, "utf8")) as object;
+  const may = async (name: string): Promise<boolean> => (await fetch(`${registry.url}/v2/${name}/tags/list`, { headers: { authorization: `Basic ${btoa("bob:bob")}` } })).status === 404;
+  const reload = async (changed: object, said: RegExp): Promise<void> => {
+    await writeFile(registry.configFile, stringify({ ...config, auth: changed }));
+    process.kill(registry.child.pid, "SIGHUP");
+    await registry.child.waitForOutput(said);
+  };
+  expect([await may("old/a"), await may("new/a")]).toEqual([true, false]);
+  await reload(auth("new/*"), /msg="reloaded" changed=auth /);
+  expect([await may("old/a"), await may("new/a")]).toEqual([false, true]);
+  await reload(auth("old/*", { groupsfile: join(folder.path, "nothing") }), /reload failed.*auth\.htpasswd\.groupsfile/);
+  await reload({ silly: { realm: "r", service: "s" } }, /reload failed.*another kind of authorization needs a restart/);
+  expect([await may("old/a"), await may("new/a")]).toEqual([false, true]);
+});
+
 test("SIGHUP: level, password file and groups are read again, and what was read is said", async () => {
   await using folder = await tempFolder();
   const [path, groupsfile] = [join(folder.path, "htpasswd"), join(folder.path, "groups")];
