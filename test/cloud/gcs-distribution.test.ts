@@ -41,7 +41,7 @@ describe("a registry on storage.googleapis.com", () => {
   test("reaches it through the proxy of its environment, with TLS", async () => {
     const image = await pushImage({ url: ours.url, name: "proxied" }, "1", { seed: 1, layers: [seededBytes(5_000_000, 1)] });
     await expectImage(ours, "proxied", image);
-    expect(google.asked).toEqual(new Set(["storage.googleapis.com"]));
+    expect(google.asked).toEqual(new Set(["oauth2.googleapis.com", "storage.googleapis.com"]));
     expect(google.server.counts.get("upload.put")).toBe(3);
   });
 

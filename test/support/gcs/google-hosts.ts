@@ -25,7 +25,7 @@ export async function startGoogleHosts(options: GcsServerOptions = {}): Promise<
   const { certificateFile } = await writeCertificate(folder.path, "google", certificate);
   const server = cleanup.use(await startGcsServer({ ...options, tls: certificate }));
   const keyFile = join(folder.path, "key.json");
-  await Bun.write(keyFile, JSON.stringify(server.keyFile));
+  await Bun.write(keyFile, JSON.stringify({ ...server.keyFile, token_uri: "https://oauth2.googleapis.com/token" }));
   const asked = new Set<string>();
   const proxy = cleanup.use(await startProxy(server.tlsPort ?? 0, asked));
   const owned = cleanup.move();
