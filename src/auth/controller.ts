@@ -18,8 +18,8 @@ export interface Credentials {
   readonly scheme: string;
   readonly host: string;
   /** The verified client certificate's names, when one was presented. */
-  readonly certificate?: ClientCertificate;
-  readonly signal?: AbortSignal;
+  readonly certificate?: ClientCertificate | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The names in a verified client certificate. */

@@ -1,4 +1,4 @@
-import type { AccessController, Credentials, Grant } from "../auth/controller.ts";
+import type { AccessController, ClientCertificate, Grant } from "../auth/controller.ts";
 import type { EventSink, RegistryEvent } from "../notifications/event.ts";
 import { RegistryError } from "../oci/errors.ts";
 import type { RepositoryName } from "../oci/name.ts";
@@ -10,7 +10,7 @@ import type { Tracing } from "../telemetry/trace.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 import type { UploadSlots } from "./upload-slots.ts";
 import type { UploadTokens } from "./upload-token.ts";
-import { clientAddress, requestOrigin, type UrlBuilder, type UrlOptions, urlBuilder } from "./urls.ts";
+import { clientAddress, type UrlBuilder, type UrlOptions, urlBuilder } from "./urls.ts";
 
 /** Everything that serving requests needs, made once by the server. */
 export interface AppParts {
@@ -51,7 +51,7 @@ export interface Peer {
   /** The socket's address; `@` for a unix socket. */
   readonly address: string;
   readonly scheme: "http" | "https";
-  readonly certificate?: NonNullable<Credentials["certificate"]>;
+  readonly certificate?: ClientCertificate;
 }
 
 /** One request on its way through the pipeline. */
@@ -111,19 +111,6 @@ export class RequestContext {
   /** Whose logins are counted: headers of strangers are not believed. */
   get loginAddress(): string {
     return this.parts.options.trustedProxies.clientOf(this.request.headers, this.peer.address);
-  }
-
-  /** What an access controller looks at. */
-  credentials(): Credentials {
-    const origin = requestOrigin(this.request, this.peer.scheme);
-    const base = {
-      authorization: this.request.headers.get("authorization") ?? undefined,
-      clientAddress: this.loginAddress,
-      scheme: origin.scheme,
-      host: origin.host,
-      signal: this.request.signal,
-    };
-    return this.peer.certificate === undefined ? base : { ...base, certificate: this.peer.certificate };
   }
 
   /** Tells the listeners what happened. */

@@ -2,6 +2,7 @@ import { type ErrorCode, ERROR_CODES } from "../oci/errors.ts";
 import { hasNameForm, isName, parseName } from "../oci/name.ts";
 import { drainBody } from "./body.ts";
 import { type AppParts, type Peer, RequestContext } from "./context.ts";
+import { RequestCredentials } from "./credentials.ts";
 import { errorReply, requestFields } from "./errors.ts";
 import { hasTooLongHeaders } from "./header-size.ts";
 import { type Match, matchPath } from "./match.ts";
@@ -58,7 +59,7 @@ async function authorize(context: RequestContext, match: Match, route: Route | u
   if (access === undefined) return;
   const from = match.resource === "blob_upload" ? context.query.get("from") : null;
   const required = route === undefined ? [] : requiredAccess(route.access, match.name, from !== null && isName(from) ? from : undefined);
-  context.grant = await access.authorize(context.credentials(), required);
+  context.grant = await access.authorize(new RequestCredentials(context), required);
   if (context.parts.log.isEnabled("debug")) context.parts.log.debug("authorized request", requestFields(context));
 }
 
