@@ -10,6 +10,8 @@ export interface OssServerOptions {
   readonly bucket?: string;
   /** The time, for signatures. */
   readonly nowMs?: () => number;
+  /** Serves with TLS, too. */
+  readonly tls?: { readonly certificate: string; readonly key: string };
 }
 
 /**
@@ -36,6 +38,7 @@ export interface SeenRequest {
 export interface OssServer extends AsyncDisposable {
   /** A domain that is bound to the bucket, as URL. */
   readonly endpoint: string;
+  readonly tlsPort: number | undefined;
   readonly accessKeyId: string;
   readonly accessKeySecret: string;
   readonly region: string;
@@ -54,13 +57,13 @@ export function startOssServer(options: OssServerOptions = {}): OssServer {
   const bucket = new BucketStore(options.bucket ?? "contract");
   const rules: SignatureRules = { accessKeyId: "test-access-key", accessKeySecret: "test-access-secret", region: REGION.replace("oss-", ""), nowMs: options.nowMs ?? Date.now };
   const requests: SeenRequest[] = [];
-  const server = Bun.serve({
+  const serving = {
     hostname: "127.0.0.1",
     port: 0,
     development: false,
     idleTimeout: 120,
     maxRequestBodySize: MAX_BODY_BYTES,
-    fetch: async (request) => {
+    fetch: async (request: Request): Promise<Response> => {
       const url = new URL(request.url);
       const key = decodeURIComponent(url.pathname.slice(1));
       const query = new Map(url.search === "" ? [] : url.search.slice(1).split("&").map(parameter));
@@ -75,16 +78,22 @@ export function startOssServer(options: OssServerOptions = {}): OssServer {
       });
       return (await started.intercept?.(seen, answer)) ?? answer();
     },
-  });
+  };
+  const server = Bun.serve(serving);
+  const tlsServer = options.tls === undefined ? undefined : Bun.serve({ ...serving, tls: { cert: options.tls.certificate, key: options.tls.key } });
   const started: OssServer = {
     endpoint: `http://127.0.0.1:${server.port}`,
+    tlsPort: tlsServer?.port,
     accessKeyId: rules.accessKeyId,
     accessKeySecret: rules.accessKeySecret,
     region: REGION,
     bucket,
     requests,
     intercept: undefined,
-    [Symbol.asyncDispose]: async () => await server.stop(true),
+    async [Symbol.asyncDispose]() {
+      await server.stop(true);
+      await tlsServer?.stop(true);
+    },
   };
   return started;
 }

@@ -14,8 +14,9 @@ const MAX_EXPIRY_SECONDS = 7 * 24 * 60 * 60;
 /**
  * Opens a bucket, and looks into it: who may not, and where there is none, is told at once.
  *
- * The objects are those of distribution 2.x, and so are unfinished uploads: either goes on with what the other began, but for uploads of
- * ours that have no byte yet, of which distribution finds nothing.
+ * The objects are those of distribution 2.x, and so are unfinished uploads, so that either side goes on with what the other began; but
+ * for uploads of ours that have no byte yet, of which distribution finds nothing, and those whose last part has less than 5 MiB after
+ * other parts, over which it fails: it would copy them, and misnames the bucket.
  * @throws OssCallError when the bucket cannot be listed
  */
 export async function openOssDriver(options: OssOptions, deps: OssDeps): Promise<StorageDriver & HasObjectKeys> {
