@@ -38,11 +38,14 @@ export class Maintenance implements AsyncDisposable {
   readonly #config: Config;
   readonly #driver: StorageDriver;
   readonly #log: Logger;
+  readonly #flushLog: () => void;
 
-  constructor(config: Config, driver: StorageDriver, log: Logger) {
+  /** `flushLog` is called at the end, where the log is this object's own. */
+  constructor(config: Config, driver: StorageDriver, { log, flushLog = () => undefined }: { readonly log: Logger; readonly flushLog?: () => void }) {
     this.#config = config;
     this.#driver = driver;
     this.#log = log;
+    this.#flushLog = flushLog;
   }
 
   get config(): Config {
@@ -94,6 +97,7 @@ export class Maintenance implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#driver[Symbol.asyncDispose]();
+    this.#flushLog();
   }
 }
 
@@ -101,5 +105,5 @@ export class Maintenance implements AsyncDisposable {
 export async function openMaintenance(file: string | undefined, env: Readonly<Record<string, string | undefined>>): Promise<Maintenance> {
   const { config } = await loadConfig({ path: file, env, strict: false });
   const log = openLogger(loggerOptions(config, { instanceId: crypto.randomUUID() }), new LineWriter(2));
-  return new Maintenance(config, await openStorage(config, { log, env }), log);
+  return new Maintenance(config, await openStorage(config, { log, env }), { log, flushLog: () => log.flush() });
 }

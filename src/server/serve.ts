@@ -209,7 +209,7 @@ function startMirrorUpkeep(proxy: ProxyRegistry, loaded: LoadedConfig, parts: { 
 
 function startCollector(loaded: LoadedConfig, app: App, parts: { readonly jobs: Jobs; readonly log: RootLogger }): void {
   const { garbagecollect, retention } = loaded.config.storage.maintenance;
-  const maintenance = new Maintenance(loaded.config, app.driver, parts.log);
+  const maintenance = new Maintenance(loaded.config, app.driver, parts);
   const collect = collection(loaded, app, parts.log);
   const next = nextRun(garbagecollect);
   parts.jobs.start("garbage collection", { delayMs: next(), intervalMs: next }, async (signal) => {
@@ -224,7 +224,7 @@ function startCollector(loaded: LoadedConfig, app: App, parts: { readonly jobs: 
 /** One collection as it is configured, with its outcome in the log and the metrics. */
 function collection(loaded: LoadedConfig, app: App, log: RootLogger): (signal: AbortSignal) => Promise<void> {
   const { garbagecollect } = loaded.config.storage.maintenance;
-  const maintenance = new Maintenance(loaded.config, app.driver, log);
+  const maintenance = new Maintenance(loaded.config, app.driver, { log });
   return async (signal) => {
     const startedAt = performance.now();
     try {

@@ -115,6 +115,7 @@ export async function clearDeadRuns(driver: StorageDriver): Promise<void> {
 export async function clearRun(driver: StorageDriver, run: string): Promise<void> {
   if ((await readAnyState(driver))?.run === run) await deleteIfThere(driver, STATE);
   for (const path of [`${FOLDER}/condemned/${run}`, `${FOLDER}/rescued/${run}`]) await deleteIfThere(driver, path);
+  for (const folder of [`${FOLDER}/condemned`, `${FOLDER}/rescued`, FOLDER]) await driver.removeIfEmpty?.(folder);
 }
 
 /** Signs that an instance serves this store. */
