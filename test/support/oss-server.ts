@@ -10,6 +10,8 @@ export interface OssServerOptions {
   readonly bucket?: string;
   /** The time, for signatures. */
   readonly nowMs?: () => number;
+  /** Entries in a page of a list, however many are asked for; default 1000, as the service has it. */
+  readonly maxPage?: number;
   /** Serves with TLS, too. */
   readonly tls?: { readonly certificate: string; readonly key: string };
 }
@@ -50,6 +52,7 @@ export interface OssServer extends AsyncDisposable {
 }
 
 const REGION = "oss-cn-hangzhou";
+const MAX_PAGE = 1000;
 const MAX_BODY_BYTES = 1024 ** 3;
 
 /** Starts a server on a free port of the loopback. */
@@ -74,7 +77,7 @@ export function startOssServer(options: OssServerOptions = {}): OssServer {
         const bucketName = bucketOf(request.headers.get("host") ?? "", bucket.name);
         checkSignature({ ...seen, bucket: bucketName }, rules);
         if (bucketName !== bucket.name) throw refusals.noSuchBucket();
-        return perform({ ...seen, body, bucket });
+        return perform({ ...seen, body, bucket, maxPage: options.maxPage ?? MAX_PAGE });
       });
       return (await started.intercept?.(seen, answer)) ?? answer();
     },

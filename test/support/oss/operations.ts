@@ -12,6 +12,8 @@ export interface OssRequest {
   readonly headers: Headers;
   readonly body: Uint8Array;
   readonly bucket: BucketStore;
+  /** Entries in a page of a list, however many are asked for. */
+  readonly maxPage: number;
 }
 
 /** An answer of success. */
@@ -357,10 +359,10 @@ function headersOf(object: StoredObject): Record<string, string> {
   };
 }
 
-function limitOf({ query }: OssRequest, name: string, defaultLimit: number): number {
+function limitOf({ query, maxPage }: OssRequest, name: string, defaultLimit: number): number {
   const limit = Number(query.get(name) ?? defaultLimit);
   if (!Number.isInteger(limit) || limit < 1 || limit > 1000) throw refusals.invalidArgument(`Argument ${name} must be an integer between 1 and 1000.`);
-  return limit;
+  return Math.min(limit, maxPage);
 }
 
 function encodingOf({ query }: OssRequest): { readonly encode: (text: string) => string; readonly encodingType: { readonly EncodingType?: string } } {
