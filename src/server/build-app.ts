@@ -4,6 +4,7 @@ import type { AccessController } from "../auth/controller.ts";
 import { openAccessController } from "../auth/open.ts";
 import type { AuthOptions } from "../auth/options.ts";
 import type { DescriptorCache } from "../cache/descriptor-cache.ts";
+import { MeasuredCache } from "../cache/measured.ts";
 import type { Config } from "../config/schema.ts";
 import { configuredChecks } from "../health/checks.ts";
 import { HealthMonitor } from "../health/monitor.ts";
@@ -72,7 +73,8 @@ export async function buildApp(request: BuildRequest): Promise<App> {
   const tracing = await openTracing(env, log);
   const driver = await openStorage(config, { log, env, metrics: metrics?.storage, tracing });
   log.info("storage is open", storageFields(config));
-  const descriptorCache = await openDescriptorCache(config, { log });
+  const cache = await openDescriptorCache(config, { log });
+  const descriptorCache = cache === undefined || metrics === undefined ? cache : new MeasuredCache(cache, metrics.cache);
   const local = buildRegistry(config, { driver, log, descriptorCache });
   const proxy = await openProxy(config, { local, driver, log, metrics });
   const registry: Registry = proxy ?? local.registry;

@@ -56,6 +56,14 @@ describe("storage drivers", () => {
     await using second = await startWith(memory);
     await expectStatus(404, `${second.url}/v2/a/manifests/v1`);
   });
+  test("hits of the cache are counted under distribution's names", async () => {
+    await using registry = await startWith({ filesystem: undefined, inmemory: {}, cache: { blobdescriptor: "inmemory" } }, { http: { debug: { addr: "127.0.0.1:0", prometheus: { enabled: true } } } });
+    const digest = await pushBlob(at(registry, "a"), "content");
+    for (let pull = 0; pull < 4; pull++) await expectStatus(200, `${registry.url}/v2/a/blobs/${digest}`, { method: "HEAD" });
+    const metrics = await metricsOf(registry);
+    expect(Number(/^registry_storage_cache_hits_total (\d+)$/m.exec(metrics)?.[1])).toBeGreaterThanOrEqual(3);
+    expect(Number(/^registry_storage_cache_requests_total (\d+)$/m.exec(metrics)?.[1])).toBeGreaterThanOrEqual(4);
+  });
   test("storage.cache.blobdescriptor, layerinfo and blobdescriptorsize: sizes are remembered where the store is not local", async () => {
     /** How often the store was asked for sizes while five blobs were pulled again and again. */
     const stats = async (cache: ConfigSection): Promise<number> => {
@@ -79,9 +87,13 @@ describe("storage drivers", () => {
   });
 });
 
-async function countStats(registry: RegistryProcess): Promise<number> {
+async function metricsOf(registry: RegistryProcess): Promise<string> {
   const debug = /debug server listening (\S+:\d+)/.exec(registry.child.output())?.[1];
-  const metrics = await (await expectStatus(200, `http://${debug}/metrics`)).text();
+  return await (await expectStatus(200, `http://${debug}/metrics`)).text();
+}
+
+async function countStats(registry: RegistryProcess): Promise<number> {
+  const metrics = await metricsOf(registry);
   return Number(/^registry_storage_action_seconds_count\{action="Stat",driver="inmemory"\} (\d+)$/m.exec(metrics)?.[1] ?? 0);
 }
 
