@@ -92,6 +92,7 @@ describe("what is refused, and how it is said", () => {
     ["a pattern that is none", `${BASE}validation: {manifests: {urls: {allow: ["("]}}}\n`, "expected a regular expression"],
     ["a middleware that is none", `${BASE}middleware: {storage: [{name: magic}]}\n`, "no storage middleware registered with name: magic"],
     ["a registry middleware", `${BASE}middleware: {registry: [{name: magic}]}\n`, "no registry middleware registered with name: magic"],
+    ["a repository middleware", `${BASE}middleware: {repository: [{name: magic}]}\n`, "no repository middleware registered with name: magic"],
     ["a window that is none", "version: 0.1\nstorage: {inmemory: {}, maintenance: {garbagecollect: {window: night}}}\n", "expected a time of day from-to"],
     ["a purge age that is none", "version: 0.1\nstorage: {inmemory: {}, maintenance: {uploadpurging: {age: old}}}\n", 'found "old", expected a duration'],
     ["a flag that is none", "version: 0.1\nstorage: {inmemory: {}, delete: {enabled: maybe}}\n", 'storage.delete.enabled: found "maybe", expected true or false'],
