@@ -255,8 +255,15 @@ class CollectorRun {
       if (isDangling && (await statOrUndefined(this.#driver, blobData(digest))) !== undefined) continue;
       for (const tag of formerTags) await this.#deleteLink(tagIndexLink(name, tag, digest), "deleting manifest tag reference");
       await this.#deleteLink(revisionLink(name, digest), "deleting manifest");
+      await this.#deleteSignatures(parentPath(revisionLink(name, digest)));
       if (!isDangling) this.#counts.deletedManifests++;
     }
+  }
+
+  // Registries 2.0 to 2.3 kept the signatures of schema 1 manifests beside the link.
+  async #deleteSignatures(folder: string): Promise<void> {
+    if (this.#driver.removeIfEmpty === undefined || (await this.#driver.removeIfEmpty(folder))) return;
+    if (await deleteIfThere(this.#driver, `${folder}/signatures`)) await this.#driver.removeIfEmpty(folder);
   }
 
   // The links go first: at no time is there a link to bytes that are gone. Both within the claim: whoever wants to write them waits.
