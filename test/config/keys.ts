@@ -43,7 +43,7 @@ export const KEY_TESTS: readonly KeyTest[] = [
     test: "storage.cache.blobdescriptor, layerinfo and blobdescriptorsize: sizes are remembered where the store is not local",
     keys: ["storage.cache.blobdescriptor", "storage.cache.layerinfo", "storage.cache.blobdescriptorsize"],
   },
-  { file: "test/config/storage.test.ts", test: "storage.tag.concurrencylimit: all tags of a manifest are found, whatever the limit", keys: ["storage.tag.concurrencylimit"] },
+  { file: "test/config/storage.test.ts", test: "storage.tag.concurrencylimit: so many tags are looked up at once when a manifest is deleted", keys: ["storage.tag.concurrencylimit"] },
   {
     file: "test/config/storage.test.ts",
     test: "storage.maintenance.uploadpurging.enabled, age, interval and dryrun: old uploads go, and only they",

@@ -2,8 +2,14 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import { utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { loadConfig } from "../../src/config/load.ts";
+import { FaultyDriver } from "../../src/registry/testing/faulty-driver.ts";
+import { NAME, pushImage as pushTestImage } from "../../src/registry/testing/test-registry.ts";
+import { buildRegistry } from "../../src/server/build-registry.ts";
 import { openFilesystemDriver } from "../../src/storage/filesystem/driver.ts";
 import { FILESYSTEM_OPTIONS } from "../../src/storage/filesystem/options.ts";
+import { openInMemoryDriver } from "../../src/storage/inmemory/driver.ts";
+import { SILENT_LOGGER } from "../../src/telemetry/log.ts";
 import { ACCEPT_ALL, expectStatus, pushBlob, pushImage, type Repository, startUpload } from "../support/http.ts";
 import { type ConfigSection, type RegistryProcess, startRegistry } from "../support/registry-process.ts";
 import { tempFolder } from "../support/temp-folder.ts";
@@ -283,14 +289,24 @@ describe("lists", () => {
     expect(catalog.headers.get("link")).toContain('rel="next"');
     expect(await (await expectStatus(200, `${registry.url}/v2/a/tags/list?n=5`)).json()).toEqual({ name: "a", tags: ["v1"] });
   });
-  test("storage.tag.concurrencylimit: all tags of a manifest are found, whatever the limit", async () => {
-    for (const concurrencylimit of [0, 1, 7]) {
-      await using registry = await startWith({ tag: { concurrencylimit } });
-      const image = await pushImage(at(registry, "a"), "v0");
-      for (let tag = 1; tag < 20; tag++) await expectStatus(201, `${registry.url}/v2/a/manifests/v${tag}`, { method: "PUT", body: image.bytes.slice(), headers: { "content-type": image.mediaType } });
-      await expectStatus(202, `${registry.url}/v2/a/manifests/${image.digest}`, { method: "DELETE" });
-      expect(await statusOf(`${registry.url}/v2/a/manifests/v7`)).toBe(404);
-      expect(readdirSync(join(registry.storageFolder, "docker/registry/v2/repositories/a/_manifests/tags")).filter((tag) => existsSync(join(registry.storageFolder, "docker/registry/v2/repositories/a/_manifests/tags", tag, "current/link")))).toEqual([]);
+  test("storage.tag.concurrencylimit: so many tags are looked up at once when a manifest is deleted", async () => {
+    await using folder = await tempFolder();
+    const file = join(folder.path, "config.yml");
+    for (const concurrencylimit of [1, 5]) {
+      await Bun.write(file, JSON.stringify({ version: 0.1, storage: { inmemory: {}, delete: { enabled: true }, tag: { concurrencylimit } } }));
+      const { config } = await loadConfig({ path: file, env: {}, strict: true });
+      const driver = new FaultyDriver(openInMemoryDriver());
+      await using registry = buildRegistry(config, { driver, log: SILENT_LOGGER }).registry;
+      const digest = await pushTestImage(registry, "image", { tags: Array.from({ length: 30 }, (_, tag) => `v${tag}`) });
+      let [now, most] = [0, 0];
+      driver.before = async ({ method, path }) => {
+        if (method !== "getContent" || !path.endsWith("/current/link")) return;
+        most = Math.max(most, ++now);
+        await Bun.sleep(1);
+        now--;
+      };
+      expect(await registry.manifests.delete(NAME, digest)).toHaveLength(30);
+      expect([concurrencylimit, most]).toEqual([concurrencylimit, concurrencylimit]);
     }
   });
 });
