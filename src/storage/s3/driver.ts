@@ -22,7 +22,7 @@ import { MAX_PARTS, readUnfinished, tailKey, uploadsOf } from "./unfinished.ts";
 import { AppendingWriter, discardFile } from "./writer.ts";
 
 /** What the parts of one upload take together, if the chunk size allows two. */
-const UPLOAD_BUFFERS_BYTES = 40 * 1024 * 1024;
+const UPLOAD_BUFFERS_BYTES = 32 * 1024 * 1024;
 const MAX_BUFFERS = 6;
 /** What all uploads take together, beyond one part each. */
 const SHARED_BUFFERS_BYTES = 256 * 1024 * 1024;
