@@ -33,7 +33,7 @@ async function verify(file: string | undefined, flags: { readonly repair?: boole
     },
   });
   if (context.isTerminal) context.stderr("\n");
-  const left = result.findings.filter((finding) => finding.repaired === undefined).length;
-  context.stdout(`${result.blobs} blobs with ${result.bytes} bytes in ${result.repositories} repositories: ${result.findings.length} findings, ${result.findings.length - left} repaired\n`);
+  const left = result.findings - result.repaired;
+  context.stdout(`${result.blobs} blobs with ${result.bytes} bytes in ${result.repositories} repositories: ${result.findings} findings, ${result.repaired} repaired\n`);
   if (left > 0) throw new CliError("", 1);
 }

@@ -1,6 +1,6 @@
 import { algorithmOf, type Digest, isDigest, makeDigest } from "../oci/digest.ts";
 import { type Manifest, parseStoredManifest, referencesOf } from "../oci/manifest.ts";
-import { isForeignLayerMediaType } from "../oci/media-types.ts";
+import { isForeignLayerMediaType, isManifestMediaType } from "../oci/media-types.ts";
 import type { RepositoryName, Tag } from "../oci/name.ts";
 import type { StorageDriver } from "../storage/driver.ts";
 import { PathNotFoundError } from "../storage/errors.ts";
@@ -44,13 +44,26 @@ export interface VerifyResult {
   readonly blobs: number;
   readonly bytes: number;
   readonly repositories: number;
-  readonly findings: readonly Finding[];
+  /** How much was found to be wrong, and how much of that was repaired; what it was, the listener was told. */
+  readonly findings: number;
+  readonly repaired: number;
+}
+
+/** What an interrupted run had done. */
+interface Progress {
+  /** The last blob that was hashed. */
+  readonly after: string;
+  readonly blobs: number;
+  readonly bytes: number;
+  readonly findings: number;
+  readonly repaired: number;
 }
 
 const PROGRESS = `${ROOT}/_verify/progress`;
 const CORRUPT = `${ROOT}/_corrupt`;
-/** Progress is written after so many bytes were hashed. */
+/** Progress is written after so many bytes were hashed, or so many blobs. */
 const PROGRESS_BYTES = 1024 * 1024 * 1024;
+const PROGRESS_BLOBS = 10_000;
 const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
 
 /**
@@ -65,7 +78,8 @@ export async function verifyStore(driver: StorageDriver, options: VerifyOptions)
 class Verification {
   readonly #driver: StorageDriver;
   readonly #options: VerifyOptions;
-  readonly #findings: Finding[] = [];
+  #findings = 0;
+  #repaired = 0;
   #blobs = 0;
   #bytes = 0;
   #repositories = 0;
@@ -84,26 +98,48 @@ class Verification {
       await this.#verifyRepository(name);
     }
     await this.#forgetProgress();
-    return { blobs: this.#blobs, bytes: this.#bytes, repositories: this.#repositories, findings: this.#findings };
+    return { blobs: this.#blobs, bytes: this.#bytes, repositories: this.#repositories, findings: this.#findings, repaired: this.#repaired };
   }
 
   async #verifyBlobs(): Promise<void> {
-    const after = this.#options.resume ? ((await readLink(this.#driver, PROGRESS)) ?? "") : "";
-    let sinceProgress = 0;
-    for await (const digest of storedBlobs(this.#driver)) {
-      this.#options.signal?.throwIfAborted();
-      // Algorithms come in a fixed order and digests in bytewise order within one, so a text comparison tells what was done.
-      if (digest <= after) continue;
-      const sizeBytes = await this.#verifyBlob(digest);
-      if (sizeBytes === undefined) continue;
-      this.#blobs++;
-      this.#bytes += sizeBytes;
-      sinceProgress += sizeBytes;
-      this.#options.listener?.hashed(this.#blobs, this.#bytes);
-      if (sinceProgress < PROGRESS_BYTES) continue;
-      sinceProgress = 0;
-      await this.#driver.putContent(PROGRESS, digest);
+    let after = this.#options.resume ? await this.#takeUp() : "";
+    let saved = { blobs: this.#blobs, bytes: this.#bytes };
+    try {
+      for await (const digest of storedBlobs(this.#driver)) {
+        this.#options.signal?.throwIfAborted();
+        // Algorithms come in a fixed order and digests in bytewise order within one, so a text comparison tells what was done.
+        if (digest <= after) continue;
+        const sizeBytes = await this.#verifyBlob(digest);
+        after = digest;
+        if (sizeBytes === undefined) continue;
+        this.#blobs++;
+        this.#bytes += sizeBytes;
+        this.#options.listener?.hashed(this.#blobs, this.#bytes);
+        if (this.#bytes - saved.bytes < PROGRESS_BYTES && this.#blobs - saved.blobs < PROGRESS_BLOBS) continue;
+        saved = { blobs: this.#blobs, bytes: this.#bytes };
+        await this.#saveProgress(after);
+      }
+    } catch (error) {
+      if (this.#options.signal?.aborted === true) await this.#saveProgress(after);
+      throw error;
     }
+  }
+
+  async #saveProgress(after: string): Promise<void> {
+    const progress: Progress = { after, blobs: this.#blobs, bytes: this.#bytes, findings: this.#findings, repaired: this.#repaired };
+    await this.#driver.putContent(PROGRESS, JSON.stringify(progress));
+  }
+
+  /** Takes over what an interrupted run had counted. @returns The last blob that it hashed; empty where there was no such run */
+  async #takeUp(): Promise<string> {
+    const text = await readLink(this.#driver, PROGRESS);
+    if (text === undefined) return "";
+    const progress = JSON.parse(text) as Progress;
+    this.#blobs = progress.blobs;
+    this.#bytes = progress.bytes;
+    this.#findings = progress.findings;
+    this.#repaired = progress.repaired;
+    return progress.after;
   }
 
   async #verifyBlob(digest: Digest): Promise<number | undefined> {
@@ -179,10 +215,11 @@ class Verification {
   }
 
   async #verifyReferences(name: RepositoryName, manifest: Manifest, digest: Digest): Promise<void> {
-    const index = manifest.kind === "index";
     for (const item of referencesOf(manifest)) {
-      const link = index ? revisionLink(name, item.digest) : layerLink(name, item.digest);
-      const alias = index ? undefined : await readLink(this.#driver, link);
+      // BuildKit's old caches are indexes of plain blobs.
+      const isChild = manifest.kind === "index" && (isManifestMediaType(item.mediaType) || (await this.#exists(revisionLink(name, item.digest))));
+      const link = isChild ? revisionLink(name, item.digest) : layerLink(name, item.digest);
+      const alias = isChild ? undefined : await readLink(this.#driver, link);
       const stored = alias !== undefined && isDigest(alias) ? alias : item.digest;
       const info = await statOrUndefined(this.#driver, blobData(stored));
       if (info === undefined) {
@@ -193,7 +230,7 @@ class Verification {
       if (info.sizeBytes !== item.sizeBytes && item.sizeBytes !== 0) {
         await this.#report({ kind: "wrong-size", path: blobData(stored), problem: `${info.sizeBytes} bytes are stored, ${name}@${digest} says ${item.sizeBytes}` });
       }
-      if (!(await this.#exists(link))) await this.#report({ kind: "missing", path: link, problem: `${name}@${digest} needs it, and its bytes are stored` }, async () => await this.#relink(link, item.digest));
+      if (!(await this.#exists(link))) await this.#report({ kind: "missing", path: link, problem: `${name}@${digest} needs it, and its bytes are stored` }, async () => (isChild ? await this.#relinkManifest(name, item.digest) : await this.#relink(link, item.digest)));
     }
   }
 
@@ -208,11 +245,27 @@ class Verification {
       await this.#report({ kind: "broken-link", path, problem: target === undefined ? "the tag has no current link" : describeLink(target) }, repair);
       return;
     }
-    if (!(await this.#exists(revisionLink(name, target)))) return await this.#report({ kind: "dangling", path, problem: `the repository does not hold ${target}` });
+    if (!(await this.#exists(revisionLink(name, target)))) return await this.#verifyUnlinkedTarget(name, { tag, target });
     if (!history.includes(target)) {
       const link = tagIndexLink(name, tag, target);
       await this.#report({ kind: "missing", path: link, problem: "the tag's history lacks what it points to" }, async () => await this.#relink(link, target));
     }
+  }
+
+  // A manifest that lost its link, but not its bytes, nor its tag.
+  async #verifyUnlinkedTarget(name: RepositoryName, { tag, target }: { readonly tag: Tag; readonly target: Digest }): Promise<void> {
+    const path = tagCurrentLink(name, tag);
+    if (!(await this.#exists(blobData(target)))) return await this.#report({ kind: "dangling", path, problem: `the repository does not hold ${target}` });
+    const link = revisionLink(name, target);
+    if ((await this.#readManifest(target, path)) === undefined) return;
+    await this.#report({ kind: "missing", path: link, problem: `the tag ${tag} points to it, and its bytes are stored` }, async () => await this.#relinkManifest(name, target));
+  }
+
+  /** Links a manifest again, and looks at what it needs: it was not in the list of those to be looked at. */
+  async #relinkManifest(name: RepositoryName, digest: Digest): Promise<string> {
+    const done = await this.#relink(revisionLink(name, digest), digest);
+    await this.#verifyRevision(name, digest);
+    return done;
   }
 
   async #relink(path: string, digest: Digest): Promise<string> {
@@ -226,7 +279,8 @@ class Verification {
 
   async #report(finding: Finding, repair?: () => Promise<string>): Promise<void> {
     const done = this.#options.repair && repair !== undefined ? { ...finding, repaired: await repair() } : finding;
-    this.#findings.push(done);
+    this.#findings++;
+    if (done.repaired !== undefined) this.#repaired++;
     this.#options.listener?.found(done);
   }
 
