@@ -184,6 +184,30 @@ describe("an upload", () => {
   });
 });
 
+describe("an upload whose bytes come all with its end, where moves are copies", () => {
+  test.each([["a little", Buffer.from("hello")], ["a large body", LARGE]])("stores %s as the blob, without a move", async (_what, bytes) => {
+    await using t = openTestRegistry({}, { movesByCopy: true });
+    const { id } = await begin(t);
+    const digest = digestOf(bytes);
+    expect(await t.registry.uploads.finish(NAME, id, bodyOf(bytes), { offset: 0, digest })).toEqual({ digest, sizeBytes: bytes.length });
+    expect(t.driver.count("move", /./)).toBe(0);
+    expect(Buffer.compare(await readBlob(t.registry, digest), bytes)).toBe(0);
+    expect(await filesOf(t.driver)).toEqual([blobData(digest), layerLink(NAME, digest)].sort());
+  });
+
+  test("is gone when they have another digest, and stays at its beginning when the client goes away", async () => {
+    await using t = openTestRegistry({}, { movesByCopy: true });
+    const [first, second] = [await begin(t), await begin(t)];
+    expect(await codeOf(t.registry.uploads.finish(NAME, first.id, bodyOf(LARGE), { digest: digestOf("other") }))).toBe("DIGEST_INVALID");
+    expect(await codeOf(t.registry.uploads.status(NAME, first.id))).toBe("BLOB_UPLOAD_UNKNOWN");
+    expect(String(await thrownBy(t.registry.uploads.finish(NAME, second.id, brokenBody(LARGE), { digest: digestOf(LARGE) })))).toContain("went away");
+    expect((await t.registry.uploads.status(NAME, second.id)).sizeBytes).toBe(0);
+    await t.registry.uploads.append(NAME, second.id, bodyOf("hello"), { offset: 0 });
+    await t.registry.uploads.finish(NAME, second.id, undefined, { offset: 5, digest: digestOf("hello") });
+    expect(t.driver.count("move", /./)).toBe(1);
+  });
+});
+
 describe("an upload whose running hash was lost", () => {
   test("by a restart, or another instance, is read again at its end", async () => {
     await using t = openTestRegistry();

@@ -102,6 +102,9 @@ export class LocalUploads implements Uploads, AsyncDisposable {
       await this.#session.folders.startedAt(key);
       await using session = await UploadSession.open(this.#session, key, { hold, algorithm: algorithmOf(options.digest) });
       session.checkOffset(options.offset);
+      if (body !== undefined && session.sizeBytes === 0 && this.#session.driver.movesByCopy === true) {
+        return await this.#finishAtOnce(session, key, { digest: options.digest, body: new UploadBody(body, { hold, lengthBytes: options.lengthBytes }) });
+      }
       if (body !== undefined) await session.append(body, options);
       const { sizeBytes } = session;
       if (!(await session.proves(options.digest))) {
@@ -126,17 +129,7 @@ export class LocalUploads implements Uploads, AsyncDisposable {
   }
 
   async put(name: RepositoryName, source: ByteSource, digest: Digest): Promise<BlobInfo> {
-    const body = new UploadBody(source);
-    try {
-      return await withStorageErrors(async () => {
-        const head = await readHead(body);
-        if (head.failure !== undefined) throw head.failure;
-        const sizeBytes = head.goesOn ? await this.#putLarge(name, digest, { head, body }) : await this.#putSmall(name, digest, headBytes(head));
-        return { digest, sizeBytes };
-      });
-    } finally {
-      await body.close();
-    }
+    return await withStorageErrors(() => this.#putBody(name, new UploadBody(source), digest));
   }
 
   /** Whether a request of this process is writing to an upload. */
@@ -147,6 +140,32 @@ export class LocalUploads implements Uploads, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#session.kept[Symbol.dispose]();
     await this.#session.hasher[Symbol.asyncDispose]();
+  }
+
+  /**
+   * Ends an upload whose bytes come all with its end: they are stored as the blob at once, as the store would have to copy them. When
+   * the client goes away meanwhile, the upload is where it was: at its beginning.
+   */
+  async #finishAtOnce(session: UploadSession, key: UploadKey, blob: { readonly digest: Digest; readonly body: UploadBody }): Promise<BlobInfo> {
+    try {
+      const stored = await this.#putBody(key.name, blob.body, blob.digest);
+      await this.#removeFinished(session, key);
+      return stored;
+    } catch (error) {
+      if (error instanceof RegistryError && error.code === "DIGEST_INVALID") await session.discard();
+      throw error;
+    }
+  }
+
+  async #putBody(name: RepositoryName, body: UploadBody, digest: Digest): Promise<BlobInfo> {
+    try {
+      const head = await readHead(body);
+      if (head.failure !== undefined) throw head.failure;
+      const sizeBytes = head.goesOn ? await this.#putLarge(name, digest, { head, body }) : await this.#putSmall(name, digest, headBytes(head));
+      return { digest, sizeBytes };
+    } finally {
+      await body.close();
+    }
   }
 
   /** Makes a proven upload a blob of the repository. Bytes and link become durable side by side: a link alone is a 404. */
@@ -167,6 +186,10 @@ export class LocalUploads implements Uploads, AsyncDisposable {
       await waitForAll(adopt(), this.#links.link(key.name, digest));
     }
     await this.#store.remember(digest, sizeBytes);
+    await this.#removeFinished(session, key);
+  }
+
+  async #removeFinished(session: UploadSession, key: UploadKey): Promise<void> {
     try {
       await session.discard();
     } catch (error) {

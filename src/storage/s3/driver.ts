@@ -43,6 +43,7 @@ export async function openS3Driver(options: S3Options, deps: ObjectStoreDeps): P
 
 class S3Driver implements StorageDriver, HasObjectKeys {
   readonly name = S3;
+  readonly movesByCopy = true;
   readonly #options: S3Options;
   readonly #bucket: Bucket;
   readonly #presigner: Presigner;

@@ -70,7 +70,7 @@ export class AppendingWriter implements FileWriter {
   async cancel(): Promise<void> {
     await this.#end(async () => {
       await this.#upload?.abort();
-      await discardFile(this.#parts, uploadsIn(this.#found));
+      if (this.#upload !== undefined || this.#found !== NOTHING) await discardFile(this.#parts, uploadsIn(this.#found));
     });
   }
 
