@@ -13,6 +13,9 @@ export interface StorageDriver extends AsyncDisposable {
   /** The type's name in the configuration and in error texts: `filesystem`, `inmemory`, `s3` … */
   readonly name: string;
 
+  /** Whether a move copies the bytes, as object stores do: what can be written to its place at once had better be. */
+  readonly movesByCopy?: boolean;
+
   /**
    * Reads a whole small file (links, manifests, state).
    * @param maxBytes Refuses larger files with an Error instead of holding them; default 16 MiB.

@@ -30,6 +30,7 @@ export function instrumentDriver(driver: StorageDriver, observers: StorageObserv
 class InstrumentedDriver implements StorageDriver {
   readonly name: string;
   // `declare`: a plain field would be there as undefined where the driver has no such member.
+  declare readonly movesByCopy?: boolean;
   declare readonly removeIfEmpty?: (path: string) => Promise<boolean>;
   declare readonly localFile?: (path: string) => string;
   declare readonly redirectUrl?: (path: string, request: RedirectRequest) => Promise<string | undefined>;
@@ -42,7 +43,8 @@ class InstrumentedDriver implements StorageDriver {
     this.name = inner.name;
     this.#inner = inner;
     this.#observers = observers;
-    const { removeIfEmpty, localFile, redirectUrl, listFiles, listUnfinished } = inner;
+    const { movesByCopy, removeIfEmpty, localFile, redirectUrl, listFiles, listUnfinished } = inner;
+    if (movesByCopy !== undefined) this.movesByCopy = movesByCopy;
     if (removeIfEmpty !== undefined) this.removeIfEmpty = (path) => this.#file("Delete", path, () => removeIfEmpty.call(inner, path));
     if (localFile !== undefined) {
       this.localFile = (path) => {
