@@ -1,13 +1,15 @@
 import { isDigest } from "../../oci/digest.ts";
-import type { RepositoryName } from "../../oci/name.ts";
+import type { RepositoryName, Tag } from "../../oci/name.ts";
 import type { StorageDriver } from "../../storage/driver.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
 import type { Logger } from "../../telemetry/log.ts";
 import { repositoryNames, tagsOf } from "../gc/inventory.ts";
 import { readLink, statOrUndefined } from "../gc/mark.ts";
-import { tagCurrentLink, tagFolder } from "../layout.ts";
+import { revisionLink, tagCurrentLink, tagFolder } from "../layout.ts";
 import { readPullTimes } from "./pull-times.ts";
 import { decideTags, type RetentionRule, rulesFor, type TagDecision, type TagFacts } from "./rules.ts";
+
+const OF_MANIFEST = /^(sha\d+)-([0-9a-f]+)(?:\.[\w.-]+)?$/;
 
 /** How to apply rules. */
 export interface RetentionOptions {
@@ -59,9 +61,16 @@ async function tagFacts(driver: StorageDriver, name: RepositoryName): Promise<Ta
     const info = await statOrUndefined(driver, path);
     if (info === undefined) continue;
     const pulled = Math.max(pulls.get(tag) ?? 0, pulls.get(digest) ?? 0);
-    facts.push({ tag, digest, pushedAt: info.modifiedAt.getTime(), pulledAt: pulled === 0 ? undefined : pulled });
+    facts.push({ tag, digest, pushedAt: info.modifiedAt.getTime(), pulledAt: pulled === 0 ? undefined : pulled, isOfHeldManifest: await isOfHeldManifest(driver, name, tag) });
   }
   return facts;
+}
+
+// cosign and others keep signatures, SBOMs and attestations under tags named for the digest of what they belong to.
+async function isOfHeldManifest(driver: StorageDriver, name: RepositoryName, tag: Tag): Promise<boolean> {
+  const [, algorithm, hex] = OF_MANIFEST.exec(tag) ?? [];
+  const digest = `${algorithm}:${hex}`;
+  return isDigest(digest) && (await statOrUndefined(driver, revisionLink(name, digest))) !== undefined;
 }
 
 async function deleteTag(driver: StorageDriver, name: RepositoryName, what: { readonly decision: TagDecision; readonly options: RetentionOptions }): Promise<boolean> {

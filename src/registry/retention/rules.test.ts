@@ -10,6 +10,7 @@ const fact = (tag: string, hoursAgo: number, pulledHoursAgo?: number): TagFacts 
   digest: digestOf(tag),
   pushedAt: NOW - hoursAgo * HOUR,
   pulledAt: pulledHoursAgo === undefined ? undefined : NOW - pulledHoursAgo * HOUR,
+  isOfHeldManifest: false,
 });
 const rule = (keep: RetentionRule["keep"], tags = ["*"]): RetentionRule => ({ repositories: ["**"], tags, keep });
 const kept = (rules: readonly RetentionRule[], tags: readonly TagFacts[]): string[] =>
@@ -25,6 +26,10 @@ describe("decideTags", () => {
     expect(kept([rule({ last: 1 }, ["v*"]), rule({ last: 1 })], tags)).toEqual(["latest", "v3"]);
   });
   test("keeps what no rule matches", () => expect(kept([rule({ last: 0 }, ["v*"])], tags)).toEqual(["latest"]));
+  test("keeps what belongs to a manifest that is held, and does not count it", () => {
+    const signature = { ...fact("sha256-abc.sig", 1), isOfHeldManifest: true };
+    expect(kept([rule({ last: 1 })], [...tags, signature])).toEqual(["sha256-abc.sig", "v3"]);
+  });
   test("a rule that says nothing of tags keeps them", () => expect(kept([rule({})], tags).length).toBe(4));
 });
 

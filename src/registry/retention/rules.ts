@@ -29,6 +29,8 @@ export interface TagFacts {
   readonly pushedAt: number;
   /** Undefined when no pull is known. */
   readonly pulledAt: number | undefined;
+  /** Whether its name says that it belongs to a manifest (`sha256-<hex>.sig` and the like), and that one is still held. */
+  readonly isOfHeldManifest: boolean;
 }
 
 /** What is decided of a tag, and why. */
@@ -50,11 +52,12 @@ export function rulesFor(rules: readonly RetentionRule[], repository: string): r
 
 /**
  * Decides which tags of a repository stay. The first rule that matches a tag decides it alone; `last` counts the tags of its own rule.
+ * Signatures and the like under tags stay as long as what they belong to, and count for nothing.
  * @param now Milliseconds since the epoch.
  */
 export function decideTags(rules: readonly RetentionRule[], tags: readonly TagFacts[], now: number): readonly TagDecision[] {
-  const decisions: TagDecision[] = [];
-  const left = new Set(tags);
+  const decisions: TagDecision[] = tags.filter((tag) => tag.isOfHeldManifest).map((tag) => ({ tag, keep: true, reason: "belongs to a manifest that is held" }));
+  const left = new Set(tags.filter((tag) => !tag.isOfHeldManifest));
   for (const rule of rules) {
     const matched = [...left].filter((fact) => matchesAny(rule.tags, fact.tag));
     for (const fact of matched) left.delete(fact);
