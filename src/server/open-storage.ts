@@ -31,11 +31,12 @@ export async function openStorage(config: Config, deps: StorageDeps): Promise<St
 }
 
 async function openDriver(config: Config, { log, env }: StorageDeps): Promise<StorageDriver> {
-  const { filesystem, inmemory, s3, gcs, oss } = config.storage;
+  const { filesystem, inmemory, s3, azure, gcs, oss } = config.storage;
   const cloud = { log, env, userAgent: `registry/${VERSION}`, redirectExpiryMs: config.storage.redirect.expiry };
   if (filesystem !== undefined) return openFilesystemDriver(filesystem);
   if (inmemory !== undefined) return openInMemoryDriver();
   if (s3 !== undefined) return await (await import("../storage/s3/driver.ts")).openS3Driver(s3, cloud);
+  if (azure !== undefined) return await (await import("../storage/azure/driver.ts")).openAzureDriver(azure, cloud);
   if (gcs !== undefined) return await (await import("../storage/gcs/driver.ts")).openGcsDriver(gcs, cloud);
   if (oss !== undefined) return await (await import("../storage/oss/driver.ts")).openOssDriver(oss, cloud);
   throw new Error(`storage.${configuredDriver(config)}: this driver is not part of this build`);

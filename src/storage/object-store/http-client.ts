@@ -39,6 +39,8 @@ export interface HttpClientOptions {
   readonly silenceMs: number;
   /** Where the variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY are. */
   readonly proxyEnv: Readonly<Record<string, string | undefined>>;
+  /** Certificates are not verified. */
+  readonly skipVerify?: boolean;
 }
 
 /** The connection broke, or the store was silent for too long. */
@@ -70,7 +72,7 @@ export class HttpClient {
       proxyEnv: options.proxyEnv,
     };
     this.#http = new HttpAgent(agent);
-    this.#https = new HttpsAgent(agent);
+    this.#https = new HttpsAgent(options.skipVerify === true ? { ...agent, rejectUnauthorized: false } : agent);
   }
 
   /** Sends a request and reads the answer. @throws StoreConnectionError, the signal's reason, Error for an answer without measure */

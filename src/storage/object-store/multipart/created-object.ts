@@ -1,10 +1,21 @@
 import type { FileWriter } from "../../driver.ts";
-import type { PartUpload } from "./part-upload.ts";
+
+/** An object on its way, in parts of which nobody sees anything yet. */
+export interface ObjectUpload extends Disposable {
+  /** Takes bytes; they may be reused when it resolves. */
+  write(chunk: Uint8Array): Promise<void>;
+  /** Makes the object. */
+  finish(): Promise<unknown>;
+  /** Gives up: what was sent is discarded. */
+  abort(): Promise<void>;
+  /** Waits for what is under way; does not fail. */
+  settled(): Promise<void>;
+}
 
 /** A file that is written at its final place and is not there before the commit. */
 export class CreatedObject implements FileWriter {
   readonly #driver: string;
-  readonly #upload: PartUpload;
+  readonly #upload: ObjectUpload;
   readonly #ended: () => void;
   #sizeBytes = 0;
   #isOpen = true;
@@ -13,7 +24,7 @@ export class CreatedObject implements FileWriter {
    * @param driver Its name, for error texts.
    * @param ended Called once, when the upload is neither needed nor in the way any more.
    */
-  constructor(driver: string, upload: PartUpload, ended: () => void) {
+  constructor(driver: string, upload: ObjectUpload, ended: () => void) {
     this.#driver = driver;
     this.#upload = upload;
     this.#ended = ended;

@@ -1,0 +1,55 @@
+import { join } from "node:path";
+import { ContainerClient, StorageSharedKeyCredential } from "@azure/storage-blob";
+import { startChild } from "./child.ts";
+import { freePort } from "./free-port.ts";
+import { tempFolder } from "./temp-folder.ts";
+
+const ENTRY = join(import.meta.dir, "..", "..", "node_modules", "azurite", "dist", "src", "blob", "main.js");
+/** Both are published, for everybody's Azurite. */
+const ACCOUNT = "devstoreaccount1";
+const ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/** How Azurite is started. */
+export interface AzuriteOptions {
+  /** Files in PEM: it speaks TLS, and takes tokens besides the key. */
+  readonly tls?: { readonly certificateFile: string; readonly keyFile: string };
+}
+
+/** Microsoft's emulator of the blob service. */
+export interface Azurite extends AsyncDisposable {
+  readonly account: string;
+  readonly accountKey: string;
+  /** For instance `http://127.0.0.1:41234`. */
+  readonly url: string;
+  /** A client of the vendor's, to look behind a driver's back. */
+  container(name: string): ContainerClient;
+  createContainer(name: string): Promise<void>;
+  /** `storage.azure` of a configuration for a container, as it would be in a file. */
+  section(container: string, more?: Readonly<Record<string, unknown>>): Record<string, unknown>;
+}
+
+/**
+ * Starts Azurite on loopback, with its data in a folder that goes away with it.
+ * @throws Error with its output when it does not come up.
+ */
+export async function startAzurite({ tls }: AzuriteOptions = {}): Promise<Azurite> {
+  await using cleanup = new AsyncDisposableStack();
+  const folder = cleanup.use(await tempFolder());
+  const port = freePort();
+  const secure = tls === undefined ? [] : ["--cert", tls.certificateFile, "--key", tls.keyFile, "--oauth", "basic"];
+  const child = cleanup.use(startChild([process.execPath, ENTRY, "--skipApiVersionCheck", "--disableTelemetry", "--location", folder.path, "--blobHost", "127.0.0.1", "--blobPort", String(port), ...secure]));
+  await child.waitForOutput(/successfully listens/);
+  const url = `${tls === undefined ? "http" : "https"}://127.0.0.1:${port}`;
+  const serviceurl = `${url}/${ACCOUNT}`;
+  const container = (name: string): ContainerClient => new ContainerClient(`${serviceurl}/${name}`, new StorageSharedKeyCredential(ACCOUNT, ACCOUNT_KEY));
+  const owned = cleanup.move();
+  return {
+    account: ACCOUNT,
+    accountKey: ACCOUNT_KEY,
+    url,
+    container,
+    createContainer: async (name) => void (await container(name).create()),
+    section: (name, more = {}) => ({ accountname: ACCOUNT, accountkey: ACCOUNT_KEY, container: name, serviceurl, credentials: { type: "shared_key" }, ...more }),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
