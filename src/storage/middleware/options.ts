@@ -11,7 +11,7 @@ const ENTRY = z.object({
 export const MIDDLEWARE_OPTIONS = z.object({
   registry: z.array(ENTRY).prefault([]),
   repository: z.array(ENTRY).prefault([]),
-  storage: z.array(ENTRY).prefault([]).describe("Change the URLs that clients are sent to."),
+  storage: z.array(ENTRY).prefault([]).meta({ inert: "clients are sent to the URLs of the store itself" }).describe("Change the URLs that clients are sent to."),
 });
 
 /** `middleware`, parsed. */
