@@ -61,6 +61,17 @@ describe("a registry on OSS", () => {
     }
   }, 60_000);
 
+  test("says nothing but its own lines, a warning of a key without effect among them", async () => {
+    await using registry = await startRegistry({ config: { log: { formatter: "json" }, storage: storage({ encryptionkeyid: "a-key" }) } });
+    const digest = await pushBlob({ url: registry.url, name: "cloud/lines" }, seededBytes(1000, 3));
+    await expectStatus(307, `${registry.url}/v2/cloud/lines/blobs/${digest}`);
+    const output = registry.child.output();
+    expect(output).toMatch(/"level":"warning","msg":"storage\.oss\.encryptionkeyid has no effect without storage\.oss\.encrypt"/);
+    // Those of the program, and those of the access log.
+    for (const line of output.trim().split("\n")) expect(line).toMatch(/^(\{|127\.0\.0\.1 - )/);
+    expect(output).not.toContain(server.accessKeySecret);
+  });
+
   // What distribution 2.8 leaves of a request: parts of the chunk size, and one last part of what is left, up to two chunks large.
   test.each([
     ["one part of little", [1000]],

@@ -246,6 +246,34 @@ describe("a store that stays broken", () => {
   });
 });
 
+describe("an answer to a completion that gets lost", () => {
+  /** What happens to the object between the completion and the next try. */
+  async function commitWith(afterwards: () => void): Promise<void> {
+    server.intercept = ({ method, query }, perform) => {
+      if (method !== "POST" || !query.has("uploadId")) return undefined;
+      server.intercept = undefined;
+      perform();
+      afterwards();
+      return refusal(503, "ServiceUnavailable", method);
+    };
+    const writer = await driver.writer("/up/data", { append: true });
+    await writeAll(writer, CONTENT);
+    await writer.commit();
+  }
+
+  test("is no failure when the object is the one", async () => {
+    await commitWith(() => undefined);
+    await driver.move("/up/data", "/blob/data");
+    expect(await digestAt("/blob/data")).toBe(digestOf(CONTENT));
+  });
+
+  test("is one when the object is another, of the same size, or none", async () => {
+    expect((await failureOf(commitWith(() => void server.bucket.put("up/data", CONTENT.toReversed(), {})))).message).toContain("NoSuchUpload");
+    await driver.delete("/up/data");
+    expect((await failureOf(commitWith(() => server.bucket.delete("up/data")))).message).toContain("NoSuchUpload");
+  });
+});
+
 describe("two processes that write to one file", () => {
   const ours = seededBytes(CHUNK * 2, 1);
   const theirs = seededBytes(CHUNK * 2, 2);

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import type { KeyPage, KeyPageRequest } from "../object-store/children.ts";
-import { type Content, type ListedObject, type ListedUpload, type MultipartBucket, type ObjectFacts, type Part, type Range, sizeOf, type UploadRef } from "../object-store/multipart/bucket.ts";
 import type { OpenAnswer } from "../object-store/http-client.ts";
+import { ObjectKeys } from "../object-store/keys.ts";
+import { type Content, type ListedObject, type ListedUpload, type MultipartBucket, type ObjectFacts, type Part, type Range, sizeOf, type UploadRef } from "../object-store/multipart/bucket.ts";
 import { type RetryPolicy, retry } from "../object-store/retry.ts";
 import type { OssAnswer, OssCall, OssConnection } from "./connection.ts";
 import { combinedCrc64 } from "./crc64.ts";
@@ -22,22 +23,27 @@ const CRC64 = "x-oss-hash-crc64ecma";
 /** The calls to one bucket, each with its time limits and retries. They reject with OssCallError, or with StorageFullError. */
 export class OssBucket implements MultipartBucket {
   readonly name = OSS;
-  readonly limits = { minPartBytes: 100 * 1024, maxParts: 10_000 };
+  /** The store's documentation says "at least 100 KB" here and "larger than 100 KB" there: nobody is to depend on which it is. */
+  readonly limits = { minPartBytes: 128 * 1024, maxParts: 10_000 };
   readonly policy: RetryPolicy;
   readonly #connection: OssConnection;
   readonly #bucket: string;
+  /** What the names of all our objects begin with. */
+  readonly #rootPrefix: string;
   /** What every new object is given. */
   readonly #encryption: Readonly<Record<string, string>>;
 
-  constructor(connection: OssConnection, options: Pick<OssOptions, "bucket" | "encrypt" | "encryptionkeyid">) {
+  constructor(connection: OssConnection, options: Pick<OssOptions, "bucket" | "encrypt" | "encryptionkeyid" | "rootdirectory">) {
     this.#connection = connection;
     this.#bucket = options.bucket;
+    this.#rootPrefix = new ObjectKeys(options.rootdirectory).prefix("/");
     this.#encryption = encryptionHeaders(options);
     this.policy = { maxRetries: MAX_RETRIES, isTransient, signal: connection.signal };
   }
 
   async check(): Promise<void> {
-    await this.#list({ prefix: "", limit: 1 });
+    // Who may list only their own part of the bucket pass, too.
+    await this.#list({ prefix: this.#rootPrefix, limit: 1 });
   }
 
   async head(key: string): Promise<ObjectFacts | undefined> {
@@ -63,7 +69,7 @@ export class OssBucket implements MultipartBucket {
 
   async put(key: string, bytes: Uint8Array): Promise<string> {
     const { headers } = await this.#call({ operation: "PutObject", method: "PUT", key, headers: { ...OCTET_STREAM, ...this.#encryption, ...md5Header(bytes) }, body: bytes, successStatuses: [200] });
-    return requiredHeader(headers, "etag");
+    return quoted(requiredHeader(headers, "etag"));
   }
 
   async remove(key: string): Promise<void> {
@@ -113,7 +119,7 @@ export class OssBucket implements MultipartBucket {
 
   async uploadPart({ key, uploadId }: UploadRef, number: number, bytes: Uint8Array): Promise<Part> {
     const { headers } = await this.#call({ operation: "UploadPart", method: "PUT", key, query: { partNumber: number, uploadId }, headers: { ...OCTET_STREAM, ...md5Header(bytes) }, body: bytes, successStatuses: [200] });
-    return { number, etag: requiredHeader(headers, "etag"), sizeBytes: bytes.length, checksum: headerOf(headers, CRC64) };
+    return { number, etag: quoted(requiredHeader(headers, "etag")), sizeBytes: bytes.length, checksum: headerOf(headers, CRC64) };
   }
 
   async copyPart({ key, uploadId }: UploadRef, number: number, { key: source, range, ifMatch }: { readonly key: string; readonly range: Range; readonly ifMatch: string }): Promise<Part> {
@@ -127,7 +133,7 @@ export class OssBucket implements MultipartBucket {
       successStatuses: [200],
       isXml: true,
     });
-    return { number, etag: requiredText(rootOf(document), "ETag"), sizeBytes: endByte - startByte, checksum: headerOf(headers, CRC64) };
+    return { number, etag: quoted(requiredText(rootOf(document), "ETag")), sizeBytes: endByte - startByte, checksum: headerOf(headers, CRC64) };
   }
 
   async complete(upload: UploadRef, parts: readonly Part[]): Promise<string> {
@@ -171,7 +177,7 @@ export class OssBucket implements MultipartBucket {
     for (;;) {
       const root = await this.#partsAfter({ key, uploadId }, parts.at(-1)?.number ?? 0);
       if (root === undefined) return [];
-      const page = elementsOf(root, "Part").map((part) => ({ number: Number(requiredText(part, "PartNumber")), etag: requiredText(part, "ETag"), sizeBytes: Number(requiredText(part, "Size")), checksum: textOf(part, "HashCrc64ecma") }));
+      const page = elementsOf(root, "Part").map((part) => ({ number: Number(requiredText(part, "PartNumber")), etag: quoted(requiredText(part, "ETag")), sizeBytes: Number(requiredText(part, "Size")), checksum: textOf(part, "HashCrc64ecma") }));
       parts.push(...page.sort((a, b) => a.number - b.number));
       if (textOf(root, "IsTruncated") !== "true" || page.length === 0) return parts;
     }
@@ -184,7 +190,7 @@ export class OssBucket implements MultipartBucket {
   async #head(key: string): Promise<(ObjectFacts & { readonly checksum: string | undefined }) | undefined> {
     try {
       const { headers } = await this.#call({ operation: "HeadObject", method: "HEAD", key, successStatuses: [200] });
-      return { sizeBytes: Number(requiredHeader(headers, "content-length")), modifiedAt: new Date(requiredHeader(headers, "last-modified")), etag: requiredHeader(headers, "etag"), checksum: headerOf(headers, CRC64) };
+      return { sizeBytes: Number(requiredHeader(headers, "content-length")), modifiedAt: new Date(requiredHeader(headers, "last-modified")), etag: quoted(requiredHeader(headers, "etag")), checksum: headerOf(headers, CRC64) };
     } catch (error) {
       if (error instanceof OssCallError && error.isMissingKey) return undefined;
       throw error;
@@ -194,7 +200,7 @@ export class OssBucket implements MultipartBucket {
   async #complete({ key, uploadId }: UploadRef, parts: readonly Part[]): Promise<string> {
     const body = `<CompleteMultipartUpload>${parts.map(({ number, etag }) => `<Part><PartNumber>${number}</PartNumber><ETag>${escapeXml(etag)}</ETag></Part>`).join("")}</CompleteMultipartUpload>`;
     const { document } = await this.#call({ operation: "CompleteMultipartUpload", method: "POST", key, query: { uploadId }, headers: XML, body, successStatuses: [200], isXml: true });
-    return requiredText(rootOf(document), "ETag");
+    return quoted(requiredText(rootOf(document), "ETag"));
   }
 
   /** A page of the parts of an upload; undefined when there is no such upload. */
@@ -275,7 +281,7 @@ function md5Header(bytes: Uint8Array): { readonly "Content-MD5": string } {
 
 function contentOf({ headers, content }: OpenAnswer): Content {
   const lengthBytes = Number(requiredHeader(headers, "content-length"));
-  return { lengthBytes, etag: requiredHeader(headers, "etag"), next: () => content.next(), close: () => content.close() };
+  return { lengthBytes, etag: quoted(requiredHeader(headers, "etag")), next: () => content.next(), close: () => content.close() };
 }
 
 /** Whether an object is made of these parts, as far as can be proven. */
@@ -287,6 +293,11 @@ function isMadeOf(object: { readonly sizeBytes: number; readonly checksum: strin
 /** A name in a document, which may be encoded. */
 function nameIn(root: XmlElement, text: string): string {
   return textOf(root, "EncodingType") === "url" ? decodeURIComponent(text.replaceAll("+", " ")) : text;
+}
+
+/** A tag as headers have it; in documents some come without the quotation marks. */
+function quoted(etag: string): string {
+  return `"${etag.replaceAll('"', "")}"`;
 }
 
 function dateOf(element: XmlElement, name: string): Date {

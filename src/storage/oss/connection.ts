@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import type { ObjectStoreDeps } from "../object-store/deps.ts";
 import { HttpClient, type OpenAnswer } from "../object-store/http-client.ts";
 import { callFailure } from "./errors.ts";
@@ -63,8 +64,11 @@ export class OssConnection {
   /** Loads the SDK and makes a client. Nothing is sent. */
   static async open(options: OssOptions, deps: OssDeps): Promise<OssConnection> {
     const { default: Client } = await import("ali-oss");
-    const { protocol, host, hostname } = new URL(endpointOf(options));
-    const http = new HttpClient({ silenceMs: deps.silenceMs ?? DEFAULT_SILENCE_MS, proxyEnv: isThisHost(hostname) ? {} : (deps.env ?? {}) });
+    const endpoint = new URL(endpointOf(options));
+    // An address says nothing of the bucket, so its name goes into the Host header. The SDK does it, too, but with `url.parse`, of which
+    // Bun warns on stderr; it is not told of the address.
+    const { protocol, host, hostname } = isAddress(endpoint.hostname) ? new URL(defaultEndpoint(options, options.internal)) : endpoint;
+    const http = new HttpClient({ silenceMs: deps.silenceMs ?? DEFAULT_SILENCE_MS, proxyEnv: isThisHost(endpoint.hostname) ? {} : (deps.env ?? {}) });
     const sdkOptions = {
       accessKeyId: options.accesskeyid,
       accessKeySecret: options.accesskeysecret,
@@ -76,9 +80,8 @@ export class OssConnection {
       sldEnable: false,
       authorizationV4: true,
       headerEncoding: "utf-8",
-      urllib: new SdkTransport(http, deps.userAgent),
-      // These are all that there are. Without this the SDK would add its own, and have the endpoint parsed by `url.parse`, of which
-      // Bun warns on stderr.
+      urllib: new SdkTransport(http, { endpoint, host, userAgent: deps.userAgent }),
+      // These are all that there are. Without this the SDK would add its own, and parse the endpoint, with `url.parse` again.
       inited: true,
     };
     return new OssConnection(new Client(sdkOptions as unknown as ConstructorParameters<typeof Client>[0]) as unknown as SdkClient, http, options);
@@ -176,6 +179,10 @@ function defaultEndpoint({ secure, bucket, region }: Pick<OssOptions, "secure" |
   const host = /^(vpc100-)?oss-/.test(region) ? region : `oss-${region}`;
   const suffix = isInternal && !host.startsWith("vpc100-") && !host.endsWith("-internal") ? "-internal" : "";
   return `${secure ? "https" : "http"}://${bucket}.${host}${suffix}.aliyuncs.com`;
+}
+
+function isAddress(hostname: string): boolean {
+  return isIP(hostname.replace(/^\[|\]$/g, "")) !== 0;
 }
 
 /** As programs in Go do, this host is asked without a proxy. */

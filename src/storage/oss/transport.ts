@@ -28,6 +28,15 @@ export interface Exchange {
   failure?: unknown;
 }
 
+/** Where requests go to, and as what. */
+export interface SdkTransportOptions {
+  readonly endpoint: URL;
+  /** For the header of this name. */
+  readonly host: string;
+  /** Put before what the SDK calls itself. */
+  readonly userAgent: string | undefined;
+}
+
 /**
  * Stands where the SDK has urllib, its HTTP library. That one goes through `http.request` with agents of the whole process, wants
  * streams of node to give bodies back-pressure, copies those that are buffers, and gives up a download that a slow client reads; its
@@ -35,17 +44,18 @@ export interface Exchange {
  */
 export class SdkTransport {
   readonly #http: HttpClient;
-  readonly #userAgent: string | undefined;
+  readonly #options: SdkTransportOptions;
 
-  constructor(http: HttpClient, userAgent: string | undefined) {
+  constructor(http: HttpClient, options: SdkTransportOptions) {
     this.#http = http;
-    this.#userAgent = userAgent;
+    this.#options = options;
   }
 
   /** Sends a signed request. */
   async request(url: string, { method, headers, content, ctx }: SdkRequestParams): Promise<SdkAnswer> {
     const body = content === undefined ? [] : [typeof content === "string" ? Buffer.from(content) : content];
-    const request = { method, url: new URL(url), headers: this.#headersOf(headers), body };
+    const { pathname, search } = new URL(url);
+    const request = { method, url: new URL(`${this.#options.endpoint.origin}${pathname}${search}`), headers: this.#headersOf(headers), body };
     try {
       const answer = ctx.wantsContent ? await this.#http.open(request, ctx.signal) : await this.#http.send(request, ctx.signal);
       if ("content" in answer) ctx.opened = answer;
@@ -60,7 +70,8 @@ export class SdkTransport {
   #headersOf(headers: Readonly<Record<string, unknown>>): Record<string, string> {
     const entries = Object.entries(headers).map(([name, value]): [string, string] => [name.toLowerCase(), String(value)]);
     const { "content-length": _, "user-agent": sdk = "", ...rest } = Object.fromEntries(entries);
-    return { ...rest, "user-agent": this.#userAgent === undefined ? sdk : `${this.#userAgent} ${sdk}` };
+    const { host, userAgent } = this.#options;
+    return { ...rest, host, "user-agent": userAgent === undefined ? sdk : `${userAgent} ${sdk}` };
   }
 }
 

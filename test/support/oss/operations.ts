@@ -88,8 +88,8 @@ function getObject(request: OssRequest): OssAnswer {
   requireParameters(request, []);
   const object = request.bucket.get(request.key);
   const ifMatch = request.headers.get("if-match");
-  if (ifMatch !== null && ifMatch !== object.etag) throw refusals.preconditionFailed();
-  if (request.headers.get("if-none-match") === object.etag) return { status: 304, headers: headersOf(object) };
+  if (ifMatch !== null && !isTag(ifMatch, object)) throw refusals.preconditionFailed();
+  if (isTag(request.headers.get("if-none-match"), object)) return { status: 304, headers: headersOf(object) };
   const range = request.method === "GET" ? rangeOf(request.headers, object.sizeBytes) : undefined;
   const { start, end } = range ?? { start: 0, end: object.sizeBytes };
   return {
@@ -296,8 +296,13 @@ function sourceOf({ headers, bucket }: OssRequest): StoredObject {
   if (bucketName !== bucket.name) throw refusals.noSuchBucket();
   const source = bucket.get(decodeURIComponent(encodedKey));
   const ifMatch = headers.get("x-oss-copy-source-if-match");
-  if (ifMatch !== null && ifMatch !== source.etag) throw refusals.preconditionFailed();
+  if (ifMatch !== null && !isTag(ifMatch, source)) throw refusals.preconditionFailed();
   return source;
+}
+
+/** With and without quotation marks, clients write both. */
+function isTag(text: string | null, { etag }: StoredObject): boolean {
+  return text === etag || `"${text}"` === etag;
 }
 
 /** As the service has it: a range that does not fit is none, and everything is copied. */
