@@ -37,7 +37,9 @@ export async function startAzurite({ tls }: AzuriteOptions = {}): Promise<Azurit
   const folder = cleanup.use(await tempFolder());
   const port = freePort();
   const secure = tls === undefined ? [] : ["--cert", tls.certificateFile, "--key", tls.keyFile, "--oauth", "basic"];
-  const child = cleanup.use(startChild([process.execPath, ENTRY, "--skipApiVersionCheck", "--disableTelemetry", "--location", folder.path, "--blobHost", "127.0.0.1", "--blobPort", String(port), ...secure]));
+  const child = startChild([process.execPath, ENTRY, "--skipApiVersionCheck", "--disableTelemetry", "--location", folder.path, "--blobHost", "127.0.0.1", "--blobPort", String(port), ...secure]);
+  // Asked to end it would wait for connections that are kept open.
+  cleanup.defer(async () => void (await child.stop("SIGKILL")));
   await child.waitForOutput(/successfully listens/);
   const url = `${tls === undefined ? "http" : "https"}://127.0.0.1:${port}`;
   const serviceurl = `${url}/${ACCOUNT}`;

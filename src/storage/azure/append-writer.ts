@@ -68,11 +68,7 @@ export class AppendWriter implements FileWriter {
   }
 
   async commit(): Promise<void> {
-    await this.#end(async () => {
-      await this.#flush();
-      this.#etag ??= await this.#begin();
-      this.#parts.committed(this.#etag);
-    });
+    await this.#end(async () => this.#parts.committed(await this.#flush()));
   }
 
   async cancel(): Promise<void> {
@@ -92,10 +88,12 @@ export class AppendWriter implements FileWriter {
     if (this.#isOpen) await this.close();
   }
 
-  async #flush(): Promise<void> {
+  /** Stores everything. @returns The ETag of a blob that is there also when nothing was written: distribution goes on with no other */
+  async #flush(): Promise<string> {
     await this.#pipeline.settle();
     const { rest } = this.#pipeline;
     if (rest.length > 0) await this.#append(rest);
+    return (this.#etag ??= await this.#begin());
   }
 
   /** Appends a block after those before it, and not at all if one of them failed. */
