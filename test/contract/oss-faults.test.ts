@@ -177,6 +177,7 @@ test("content that is replaced while it comes is given up", async () => {
 describe("a store that stays broken", () => {
   const calls: Readonly<Record<string, () => Promise<unknown>>> = {
     stat: () => driver.stat("/file"),
+    "stat of the root": () => driver.stat("/"),
     getContent: () => driver.getContent("/file"),
     reader: () => driver.reader("/file"),
     putContent: () => driver.putContent("/file", "new"),

@@ -119,7 +119,11 @@ export class MultipartDriver implements StorageDriver, HasObjectKeys {
   }
 
   async stat(path: string): Promise<FileInfo> {
-    if (path === "/") return directoryInfo(path);
+    if (path === "/") {
+      // It is always there, but the store may not be: this is what health is judged by.
+      await this.#bucket.check();
+      return directoryInfo(path);
+    }
     const facts = await this.#bucket.head(this.#keys.key(path));
     if (facts !== undefined) return { path, sizeBytes: facts.sizeBytes, modifiedAt: facts.modifiedAt, isDirectory: false };
     // Also tells a missing object from a missing bucket.
