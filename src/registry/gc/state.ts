@@ -22,7 +22,7 @@ const STATE = `${FOLDER}/state`;
 const LINES_PER_FILE = 50_000;
 
 /** How long a run may be silent before nobody heeds it any more, in milliseconds. */
-export const RUN_TIMEOUT_MS = 60_000;
+export const RUN_TIMEOUT_MS = 30_000;
 
 /** How far a run is. Numbers count lines of the condemned list. */
 export interface CollectorState {
