@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { expectStatus } from "../support/http.ts";
-import { type RegistryProcess, startRegistry } from "../support/registry-process.ts";
+import { registryCommand, type RegistryProcess, startRegistry } from "../support/registry-process.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -61,6 +61,24 @@ describe("log.formatter", () => {
       expect(await jsonLine(registry, /response completed with error/)).toMatchObject({ level: "info", msg: "response completed with error", "http.request.method": "GET", "http.request.uri": "/v2/a/manifests/none", "http.response.status": 404 });
     }
   });
+});
+
+test("the log is on stderr, the access log on stdout", async () => {
+  await using folder = await tempFolder();
+  const file = join(folder.path, "config.yml");
+  await Bun.write(file, "version: 0.1\nstorage: inmemory\nhttp: {addr: '127.0.0.1:0'}\n");
+  const [out, err] = [join(folder.path, "out"), join(folder.path, "err")];
+  const child = Bun.spawn([...registryCommand(), "serve", file], { stdout: Bun.file(out), stderr: Bun.file(err) });
+  let address: string | undefined;
+  for (let wait = 0; address === undefined && wait < 200; wait++) {
+    await Bun.sleep(50);
+    address = /listening on ([^\s"]+)/.exec(await Bun.file(err).text())?.[1];
+  }
+  await expectStatus(200, `http://${address}/v2/`);
+  child.kill("SIGTERM");
+  expect(await child.exited).toBe(0);
+  expect(await Bun.file(out).text()).toMatch(/^127\.0\.0\.1 - - \[[^\]]+\] "GET \/v2\/ HTTP\/1\.1" 200 2 "" "[^"]*"\n$/);
+  expect((await Bun.file(err).text()).split("\n").filter((line) => line !== "" && !line.startsWith('time="'))).toEqual([]);
 });
 
 test("log.fields and log.reportcaller: on every line", async () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { refusedStart } from "../config/refusal.ts";
 import { freePort } from "../support/free-port.ts";
 import { ACCEPT_ALL, expectStatus, pushBlob, pushImage, seededBytes, startUpload } from "../support/http.ts";
 import { type RegistryProcess, startRegistry } from "../support/registry-process.ts";
@@ -32,6 +33,9 @@ describe("http.debug", () => {
     for (const path of ["/debug/health", "/debug/vars", "/metrics"]) await expectStatus(404, `${registry.url}${path}`);
     await using without = await startRegistry();
     expect(without.child.output()).not.toContain("debug server listening");
+    const { exitCode, stderr } = await refusedStart({ http: { addr: "127.0.0.1:0", debug: { addr: `127.0.0.1:${port}` } } });
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain(`cannot listen on 127.0.0.1:${port}`);
   });
 
   test("http.debug.prometheus.enabled and path: metrics, where they are told to be", async () => {
