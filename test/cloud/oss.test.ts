@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { digestOf, expectStatus, pushBlob, type Repository, seededBytes, startUpload, uploadLocation, withQuery } from "../support/http.ts";
-import { type OssServer, ossSection, startOssServer } from "../support/oss-server.ts";
+import { OssRefusal } from "../support/oss/error.ts";
+import { errorResponse, type OssServer, ossSection, startOssServer } from "../support/oss-server.ts";
 import { type ConfigSection, startRegistry } from "../support/registry-process.ts";
 import { registryOnStore } from "./registry-on-store.ts";
 
@@ -60,6 +61,21 @@ describe("a registry on OSS", () => {
       }
     }
   }, 60_000);
+
+  test("is unhealthy while the store is, and gets well by itself", async () => {
+    await using registry = await startRegistry({ config: { health: { storagedriver: { enabled: true, interval: "200ms", threshold: 2 } }, storage: storage() } });
+    const becomes = async (status: number): Promise<void> => {
+      while ((await fetch(`${registry.url}/v2/`)).status !== status) await Bun.sleep(50);
+    };
+    await becomes(200);
+    server.intercept = ({ method }) => errorResponse(new OssRefusal(503, "ServiceUnavailable", "The server is busy."), method);
+    try {
+      await becomes(503);
+    } finally {
+      server.intercept = undefined;
+    }
+    await becomes(200);
+  }, 30_000);
 
   test("says nothing but its own lines, a warning of a key without effect among them", async () => {
     await using registry = await startRegistry({ config: { log: { formatter: "json" }, storage: storage({ encryptionkeyid: "a-key" }) } });
