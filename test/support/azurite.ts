@@ -55,3 +55,59 @@ export async function startAzurite({ tls }: AzuriteOptions = {}): Promise<Azurit
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
+
+/** A request on its way to Azurite. */
+export interface AzuriteRequest {
+  readonly method: string;
+  readonly url: URL;
+  readonly headers: Headers;
+}
+
+/** An answer in pieces that can be changed. */
+export interface AzuriteAnswer {
+  status: number;
+  readonly headers: Headers;
+  body: Uint8Array | ReadableStream<Uint8Array>;
+}
+
+/**
+ * Decides on a request: undefined sends it on.
+ * @param answer Sends it on and gives what Azurite answers.
+ */
+export type Interception = (request: AzuriteRequest, answer: () => Promise<AzuriteAnswer>) => Promise<AzuriteAnswer | undefined> | AzuriteAnswer | undefined;
+
+/** Something that stands in front of an Azurite, as a network with its faults does. */
+export interface AzuriteFront extends AsyncDisposable {
+  readonly url: string;
+  intercept: Interception | undefined;
+}
+
+/** Puts something in front of an Azurite. Signatures stay good: they do not cover the host. */
+export function startAzuriteFront(azurite: Azurite): AzuriteFront {
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    development: false,
+    idleTimeout: 60,
+    fetch: async (request) => {
+      const url = new URL(request.url);
+      const body = await request.bytes();
+      const answer = async (): Promise<AzuriteAnswer> => {
+        // With the host's name as it was: Azurite compares it with that of the source of a copy.
+        const response = await fetch(`${azurite.url}${url.pathname}${url.search}`, { method: request.method, headers: request.headers, redirect: "manual", ...(body.length === 0 ? {} : { body }) });
+        return { status: response.status, headers: response.headers, body: await response.bytes() };
+      };
+      const given = (await front.intercept?.({ method: request.method, url, headers: request.headers }, answer)) ?? (await answer());
+      const hasBody = request.method !== "HEAD" && !(given.body instanceof Uint8Array && given.body.length === 0);
+      return new Response(hasBody ? given.body : null, { status: given.status, headers: given.headers });
+    },
+  });
+  const front: AzuriteFront = { url: `http://127.0.0.1:${server.port}`, intercept: undefined, [Symbol.asyncDispose]: () => server.stop(true) };
+  return front;
+}
+
+/** An answer of failure as the service gives it. */
+export function azuriteRefusal(status: number, code: string): AzuriteAnswer {
+  const body = `<?xml version="1.0" encoding="utf-8"?><Error><Code>${code}</Code><Message>it is ${code}\nRequestId:1\nTime:2</Message></Error>`;
+  return { status, headers: new Headers({ "content-type": "application/xml", "x-ms-error-code": code }), body: Buffer.from(body) };
+}
