@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { mapConcurrently, waitForAll } from "./concurrently.ts";
+import { mapAhead, mapConcurrently, waitForAll } from "./concurrently.ts";
 
 describe("mapConcurrently", () => {
   test("keeps the order and the bound", async () => {
@@ -49,5 +49,28 @@ describe("waitForAll", () => {
     });
     await expect(waitForAll(Promise.reject(new Error("no")), slow)).rejects.toThrow("no");
     expect(ended).toBe(true);
+  });
+});
+
+describe("mapAhead", () => {
+  test("keeps the order, and the bound on what is under way", async () => {
+    let [running, most] = [0, 0];
+    const work = async (item: number): Promise<number> => {
+      most = Math.max(most, ++running);
+      for (let turn = 0; turn < item; turn++) await Promise.resolve();
+      running--;
+      return item * 10;
+    };
+    expect([await Array.fromAsync(mapAhead([5, 1, 4, 2, 3], 3, work)), most]).toEqual([[50, 10, 40, 20, 30], 3]);
+  });
+
+  test("throws a failure in its turn, and is deaf to others", async () => {
+    const failing = mapAhead([1, 2, 3], 3, async (item) => {
+      if (item > 1) throw new Error(`no ${item}`);
+      return item;
+    });
+    expect((await failing.next()).value).toBe(1);
+    const error = await failing.next().catch((failure: unknown) => failure);
+    expect(String(error)).toBe("Error: no 2");
   });
 });

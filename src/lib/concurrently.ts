@@ -35,6 +35,21 @@ export async function mapConcurrently<T, R>(items: Iterable<T>, limit: number, m
   return results;
 }
 
+/**
+ * Maps items in their order, with calls for the next ones under way while a result is waited for. What was begun for nothing, when the
+ * caller stops early or a call fails, is left to end by itself.
+ */
+export async function* mapAhead<T, R>(items: Iterable<T>, limit: number, map: (item: T) => Promise<R>): AsyncGenerator<R> {
+  const ahead: Promise<R>[] = [];
+  for (const item of items) {
+    const result = map(item);
+    result.catch(() => undefined);
+    if (ahead.push(result) < limit) continue;
+    yield await (ahead.shift() ?? result);
+  }
+  for (const result of ahead) yield await result;
+}
+
 /** Waits for all, also when one fails: nothing goes on behind the caller's back. @throws what the first failure threw */
 export async function waitForAll(...promises: readonly Promise<unknown>[]): Promise<void> {
   const results = await Promise.allSettled(promises);

@@ -7,7 +7,15 @@ import { FaultyDriver } from "./testing/faulty-driver.ts";
 import { thrownBy } from "./testing/test-registry.ts";
 
 async function storeOf(...names: readonly string[]): Promise<FaultyDriver> {
-  const driver = new FaultyDriver(openInMemoryDriver());
+  return await filled(new FaultyDriver(openInMemoryDriver()), names);
+}
+
+/** The same behind a network. */
+async function remoteStoreOf(...names: readonly string[]): Promise<FaultyDriver> {
+  return await filled(new FaultyDriver(openInMemoryDriver(), { movesByCopy: true }), names);
+}
+
+async function filled(driver: FaultyDriver, names: readonly string[]): Promise<FaultyDriver> {
   for (const name of names) {
     await driver.putContent(`${manifestsFolder(parseName(name))}/tags/latest/current/link`, "x");
     await driver.putContent(`${uploadsFolder(parseName(name))}/some/data`, "x");
@@ -30,6 +38,28 @@ async function pages(driver: FaultyDriver, limit: number): Promise<string[][]> {
 const NAMES = ["Foo/bar", "a", "a/b", "a/b/c", "a/b-c", "a/c", "a-b", "a.b/c", "a0/z/y", "b", "x", "x/y", "x-y", "x-y/z", "x_y", "z"];
 
 describe("RepositoryCatalog", () => {
+  test.each([1, 2, 5, 17])("on a remote store lists the same, in pages of %d", async (limit) => {
+    expect((await pages(await remoteStoreOf(...NAMES), limit)).flat()).toEqual(NAMES);
+  });
+
+  test("on a remote store lists several folders at once, and no more than a short page needs", async () => {
+    const names = Array.from({ length: 100 }, (_, index) => `app-${String(index).padStart(2, "0")}`);
+    const driver = await remoteStoreOf(...names);
+    let [underWay, most] = [0, 0];
+    driver.before = async ({ method }) => {
+      if (method !== "list") return;
+      most = Math.max(most, ++underWay);
+      await Bun.sleep(1);
+      underWay--;
+    };
+    const catalog = new RepositoryCatalog(driver);
+    expect((await catalog.list({ limit: 1000 })).items.map(String)).toEqual(names);
+    expect([most, driver.count("list", /./)]).toEqual([16, 101]);
+    driver.calls.length = 0;
+    expect((await catalog.list({ limit: 3 })).more).toBe(true);
+    expect(driver.count("list", /./)).toBeLessThan(10);
+  });
+
   test.each([1, 2, 3, 5, 15, 16, 17])("lists nested repositories in component order, in pages of %d", async (limit) => {
     const driver = await storeOf(...[...NAMES].reverse());
     const found = await pages(driver, limit);

@@ -1,4 +1,4 @@
-import { yieldToEventLoop } from "../lib/concurrently.ts";
+import { mapAhead, yieldToEventLoop } from "../lib/concurrently.ts";
 import { isName, MAX_NAME_LENGTH, type RepositoryName } from "../oci/name.ts";
 import type { DirectoryEntry, ListPage, StorageDriver } from "../storage/driver.ts";
 import { PathNotFoundError } from "../storage/errors.ts";
@@ -11,6 +11,8 @@ const MARKER = "_manifests";
 /** Names that may stand in a path of the store; what a client sends as `last` may be anything. */
 const FOLDER_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const FOLDERS_PER_TURN = 256;
+/** How many folders are listed at once where each listing is a request over a network. */
+const REMOTE_LISTINGS = 16;
 
 /**
  * The list of repositories, found by walking their folders in order. A page costs what lies between its first and its last entry,
@@ -38,11 +40,13 @@ class CatalogWalk {
   more = false;
   readonly #driver: StorageDriver;
   readonly #limit: number | undefined;
+  readonly #listings: number;
   #visited = 0;
 
   constructor(driver: StorageDriver, limit: number | undefined) {
     this.#driver = driver;
     this.#limit = limit;
+    this.#listings = driver.movesByCopy === true ? Math.min(REMOTE_LISTINGS, Math.max(1, limit ?? REMOTE_LISTINGS)) : 1;
   }
 
   /**
@@ -66,16 +70,14 @@ class CatalogWalk {
   }
 
   async #visitEach(folder: string, entries: readonly DirectoryEntry[]): Promise<boolean> {
-    for (const entry of entries) {
-      if (entry.isDirectory && !entry.name.startsWith("_") && !(await this.#visit(join(folder, entry.name)))) return false;
-    }
+    const folders = entries.filter((entry) => entry.isDirectory && !entry.name.startsWith("_")).map((entry) => join(folder, entry.name));
+    const listed = mapAhead(folders, this.#listings, async (each) => ({ folder: each, page: await this.#firstPage(each) }));
+    for await (const { folder: each, page } of listed) if (!(await this.#visit(each, page))) return false;
     return true;
   }
 
-  async #visit(folder: string): Promise<boolean> {
-    if (folder.length > MAX_NAME_LENGTH) return true;
+  async #visit(folder: string, page: ListPage | undefined): Promise<boolean> {
     if (++this.#visited % FOLDERS_PER_TURN === 0) await yieldToEventLoop();
-    const page = await this.#firstPage(folder);
     if (page === undefined) return true;
     if ((await this.#isRepository(folder, page)) && !this.#add(folder)) return false;
     if (!(await this.#visitEach(folder, page.entries))) return false;
@@ -84,6 +86,7 @@ class CatalogWalk {
 
   /** Most repositories have no others below: one listing tells all of them. */
   async #firstPage(folder: string): Promise<ListPage | undefined> {
+    if (folder.length > MAX_NAME_LENGTH) return undefined;
     try {
       return await this.#driver.list(pathOf(folder), { limit: 100 });
     } catch (error) {
