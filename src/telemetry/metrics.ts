@@ -43,9 +43,18 @@ export interface ProxyMetrics {
   rateLimitRemaining(remote: string, remaining: number): void;
 }
 
+/** What is measured of one collection. */
+export interface CollectionMeasure {
+  /** Blobs that something needs; undefined when the collection did not get so far. */
+  readonly markedBlobs?: number;
+  readonly deletedBlobs: number;
+  readonly freedBytes: number;
+  readonly durationSeconds: number;
+}
+
 /** What collections tell. */
 export interface CollectionMetrics {
-  finished(outcome: "ok" | "failed", measure: { readonly deletedBlobs: number; readonly freedBytes: number; readonly durationSeconds: number }): void;
+  finished(outcome: "ok" | "failed", measure: CollectionMeasure): void;
 }
 
 /** Numbers that are asked for when metrics are read. */
@@ -169,6 +178,7 @@ function collectionMetrics(registers: Registers): CollectionMetrics {
   const runs = new Counter({ name: "registry_gc_runs_total", help: "Garbage collections by outcome", labelNames: ["outcome"], registers });
   const blobs = new Counter({ name: "registry_gc_deleted_blobs_total", help: "Blobs deleted by garbage collection", registers });
   const bytes = new Counter({ name: "registry_gc_freed_bytes_total", help: "Bytes freed by garbage collection", registers });
+  const needed = new Gauge({ name: "registry_gc_needed_blobs", help: "Blobs that images need, as the last garbage collection found", registers });
   const seconds = new Gauge({ name: "registry_gc_last_duration_seconds", help: "Duration of the last garbage collection", registers });
   return {
     finished(outcome, measure) {
@@ -176,6 +186,7 @@ function collectionMetrics(registers: Registers): CollectionMetrics {
       blobs.inc(measure.deletedBlobs);
       bytes.inc(measure.freedBytes);
       seconds.set(measure.durationSeconds);
+      if (measure.markedBlobs !== undefined) needed.set(measure.markedBlobs);
     },
   };
 }

@@ -101,6 +101,8 @@ describe("metrics", () => {
   test("of collections tell of runs and of what they freed", async () => {
     const metrics = await readMetrics(registry);
     expect(metrics.get('registry_gc_runs_total{outcome="ok"}')).toBeGreaterThan(0);
+    // Manifest, config and layer.
+    expect(metrics.get("registry_gc_needed_blobs")).toBe(3);
     for (const name of ["registry_gc_deleted_blobs_total", "registry_gc_freed_bytes_total", "registry_gc_last_duration_seconds"]) expect(metrics.has(name)).toBe(true);
   });
   test("of the process are there: memory and the event loop's delay", async () => {
