@@ -72,6 +72,12 @@ export interface StorageDriver extends AsyncDisposable {
   removeIfEmpty?(path: string): Promise<boolean>;
 
   /**
+   * Opens another way to look at the store, for those who look at all of it: made for very many calls at once, and such that other
+   * users of the driver do not wait for them. Absent where the driver's own calls are as good.
+   */
+  survey?(): StoreSurvey;
+
+  /**
    * The absolute path on this host of the file that holds these bytes, for native sending. Absent unless files are local.
    * The file need not exist.
    */
@@ -95,6 +101,9 @@ export interface StorageDriver extends AsyncDisposable {
    */
   listUnfinished?(path: string): AsyncIterable<{ readonly path: string; readonly startedAt: Date; abort(): Promise<void> }>;
 }
+
+/** What can be looked at of a store without changing it, with the driver's own promises and failures. Dispose it when all is seen. */
+export type StoreSurvey = Pick<StorageDriver, "getContent" | "stat" | "list"> & AsyncDisposable;
 
 /** How a whole file is put. */
 export interface PutOptions {

@@ -32,6 +32,7 @@ class InstrumentedDriver implements StorageDriver {
   // `declare`: a plain field would be there as undefined where the driver has no such member.
   declare readonly movesByCopy?: boolean;
   declare readonly removeIfEmpty?: (path: string) => Promise<boolean>;
+  declare readonly survey?: NonNullable<StorageDriver["survey"]>;
   declare readonly localFile?: (path: string) => string;
   declare readonly redirectUrl?: (path: string, request: RedirectRequest) => Promise<string | undefined>;
   declare readonly listFiles?: (path: string) => AsyncIterable<readonly FileInfo[]>;
@@ -43,7 +44,7 @@ class InstrumentedDriver implements StorageDriver {
     this.name = inner.name;
     this.#inner = inner;
     this.#observers = observers;
-    const { movesByCopy, removeIfEmpty, localFile, redirectUrl, listFiles, listUnfinished } = inner;
+    const { movesByCopy, removeIfEmpty, localFile, redirectUrl, listFiles, listUnfinished, survey } = inner;
     if (movesByCopy !== undefined) this.movesByCopy = movesByCopy;
     if (removeIfEmpty !== undefined) this.removeIfEmpty = (path) => this.#file("Delete", path, () => removeIfEmpty.call(inner, path));
     if (localFile !== undefined) {
@@ -52,6 +53,8 @@ class InstrumentedDriver implements StorageDriver {
         return localFile.call(inner, path);
       };
     }
+    // Not measured call by call: a survey makes millions.
+    if (survey !== undefined) this.survey = () => survey.call(inner);
     if (redirectUrl !== undefined) this.redirectUrl = (path, request) => this.#file("RedirectURL", path, () => redirectUrl.call(inner, path, request));
     if (listFiles !== undefined) this.listFiles = (path) => this.#directoryItems(path, () => listFiles.call(inner, path));
     if (listUnfinished !== undefined) this.listUnfinished = (path) => this.#directoryItems(path, () => listUnfinished.call(inner, path));

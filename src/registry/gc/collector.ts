@@ -9,7 +9,7 @@ import type { Logger } from "../../telemetry/log.ts";
 import { blobData, blobFolder, BLOBS, layerLink, REPOSITORIES, revisionLink, tagIndexLink } from "../layout.ts";
 import { type Debris, deleteIfThere, emptyDebris, sweepDebris } from "./debris.ts";
 import { childNames } from "./inventory.ts";
-import { type Doubt, Marker, type MarkListener, type Marks, statOrUndefined, type UntaggedRevision } from "./mark.ts";
+import { type Doubt, Marker, type MarkListener, type Marks, statOrUndefined, type StoreReader, type UntaggedRevision } from "./mark.ts";
 import { condemnedBy, type Cutoff, makePlan, type Plan, withoutLive, withoutYoungLinks } from "./plan.ts";
 import { clearDeadRuns, clearRun, type CollectorState, type Condemned, condemnedKey, hasLiveServer, readRescued, readState, RUN_TIMEOUT_MS, writeCondemned, writeState } from "./state.ts";
 
@@ -90,7 +90,8 @@ const SETTLE_MS = 250;
  * @see README.md in this folder
  */
 export async function collectGarbage(driver: StorageDriver, options: CollectOptions): Promise<CollectResult> {
-  const run = new CollectorRun(driver, options);
+  await using survey = driver.survey?.();
+  const run = new CollectorRun(driver, survey ?? driver, options);
   return options.dryRun ? await run.rehearse() : await run.collect();
 }
 
@@ -103,6 +104,8 @@ interface Rescued {
 
 class CollectorRun {
   readonly #driver: StorageDriver;
+  /** For looking at everything, before anything is deleted. */
+  readonly #reader: StoreReader;
   readonly #options: CollectOptions;
   readonly #marker: Marker;
   readonly #startedAt: number;
@@ -113,10 +116,11 @@ class CollectorRun {
   #publishing: Promise<void> = Promise.resolve();
   #hasRepositories = false;
 
-  constructor(driver: StorageDriver, options: CollectOptions) {
+  constructor(driver: StorageDriver, reader: StoreReader, options: CollectOptions) {
     this.#driver = driver;
+    this.#reader = reader;
     this.#options = options;
-    this.#marker = new Marker(driver);
+    this.#marker = new Marker(reader);
     this.#startedAt = options.clock.now();
     this.#oldBefore = options.graceMs === 0 ? undefined : this.#startedAt - options.graceMs;
     this.#state = { run: Bun.randomUUIDv7(), heartbeatAt: this.#startedAt, condemned: 0, claimed: 0, swept: 0 };
@@ -124,7 +128,7 @@ class CollectorRun {
 
   async rehearse(): Promise<CollectResult> {
     const marks = await this.#mark(this.#options.listener);
-    const plan = await makePlan(this.#driver, marks, this.#oldBefore);
+    const plan = await makePlan(this.#reader, marks, this.#oldBefore);
     this.#announce(marks, plan);
     return this.#result(marks, plan, emptyDebris());
   }
@@ -145,7 +149,7 @@ class CollectorRun {
     const { clock, pollMs, listener } = this.#options;
     const activeSince = clock.now();
     let marks = await this.#mark(listener);
-    let plan = await makePlan(this.#driver, marks, this.#oldBefore);
+    let plan = await makePlan(this.#reader, marks, this.#oldBefore);
     this.#announce(marks, plan);
     const condemned = condemnedBy(plan);
     if (condemned.length > 0) {
@@ -155,7 +159,7 @@ class CollectorRun {
       await this.#publish({ condemned: condemned.length });
       await this.#grace();
       marks = await this.#mark(undefined);
-      plan = await withoutYoungLinks(this.#driver, withoutLive(plan, marks), this.#oldBefore);
+      plan = await withoutYoungLinks(this.#reader, withoutLive(plan, marks), this.#oldBefore);
       await this.#sweep(condemned, plan);
     }
     return this.#result(marks, plan, await this.#sweepDebris(marks, plan));

@@ -1,9 +1,12 @@
 import { mapConcurrently } from "../../lib/concurrently.ts";
-import { type Digest, DIGEST_ALGORITHMS, isDigest, makeDigest } from "../../oci/digest.ts";
+import { type Digest, DIGEST_ALGORITHMS, type DigestAlgorithm, makeDigest } from "../../oci/digest.ts";
 import { isName, isTag, type RepositoryName, type Tag } from "../../oci/name.ts";
 import type { DirectoryEntry, StorageDriver } from "../../storage/driver.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
 import { BLOBS, layersFolder, REPOSITORIES, revisionsFolder, subjectFolder, referrersFolder, tagsFolder } from "../layout.ts";
+
+/** What folders are listed by. */
+type Lister = Pick<StorageDriver, "list">;
 
 /** How many listings are under way at once: a store over a network answers each after some milliseconds. */
 const LISTINGS_AT_ONCE = 16;
@@ -17,7 +20,7 @@ export class ListingEndedError extends Error {
 }
 
 /** The children of a folder; none when it is missing. @throws ListingEndedError when it goes away half-way */
-export async function childrenOf(driver: StorageDriver, path: string): Promise<readonly DirectoryEntry[]> {
+export async function childrenOf(driver: Lister, path: string): Promise<readonly DirectoryEntry[]> {
   const all: DirectoryEntry[] = [];
   let startAfter: string | undefined;
   for (;;) {
@@ -36,7 +39,7 @@ export async function childrenOf(driver: StorageDriver, path: string): Promise<r
 }
 
 /** The names of the children of a folder; none when it is missing. @throws ListingEndedError */
-export async function childNames(driver: StorageDriver, path: string): Promise<string[]> {
+export async function childNames(driver: Lister, path: string): Promise<string[]> {
   return (await childrenOf(driver, path)).map((entry) => entry.name);
 }
 
@@ -49,7 +52,7 @@ export interface RepositoryFolder {
 }
 
 /** Every folder that holds one beginning with an underscore, in component order, whether or not its path can be a repository's name. */
-export async function repositoryFolders(driver: StorageDriver): Promise<RepositoryFolder[]> {
+export async function repositoryFolders(driver: Lister): Promise<RepositoryFolder[]> {
   const found: RepositoryFolder[] = [];
   for (let level: readonly string[] = [""]; level.length > 0; ) {
     const below: string[] = [];
@@ -70,42 +73,41 @@ function componentOrder(path: string): string {
 }
 
 /** Every folder that is a repository: one that holds a folder beginning with an underscore, also when nothing else is left of it. */
-export async function* repositoryNames(driver: StorageDriver): AsyncGenerator<RepositoryName> {
+export async function* repositoryNames(driver: Lister): AsyncGenerator<RepositoryName> {
   for (const { path } of await repositoryFolders(driver)) if (isName(path)) yield path;
 }
 
 /** The digests of the folders `<alg>/<hex>` below a folder, whether their links are there or not. */
-export async function linkedDigests(driver: StorageDriver, folder: string): Promise<Digest[]> {
+export async function linkedDigests(driver: Lister, folder: string): Promise<Digest[]> {
   const digests: Digest[] = [];
   // Most folders know one algorithm: asking which there are saves asking for those that are not.
   const algorithms = await childNames(driver, folder);
   for (const algorithm of DIGEST_ALGORITHMS) {
     if (!algorithms.includes(algorithm)) continue;
     for (const { name } of await childrenOf(driver, `${folder}/${algorithm}`)) {
-      const digest = makeDigest(algorithm, name);
-      if (isDigest(digest)) digests.push(digest);
+      if (isHexOf(algorithm, name)) digests.push(makeDigest(algorithm, name));
     }
   }
   return digests;
 }
 
 /** The manifests that a repository has folders for. */
-export async function revisionsOf(driver: StorageDriver, name: RepositoryName): Promise<Digest[]> {
+export async function revisionsOf(driver: Lister, name: RepositoryName): Promise<Digest[]> {
   return await linkedDigests(driver, revisionsFolder(name));
 }
 
 /** The blobs that a repository has folders for. */
-export async function layersOf(driver: StorageDriver, name: RepositoryName): Promise<Digest[]> {
+export async function layersOf(driver: Lister, name: RepositoryName): Promise<Digest[]> {
   return await linkedDigests(driver, layersFolder(name));
 }
 
 /** The tags that a repository has folders for. */
-export async function tagsOf(driver: StorageDriver, name: RepositoryName): Promise<Tag[]> {
+export async function tagsOf(driver: Lister, name: RepositoryName): Promise<Tag[]> {
   return (await childrenOf(driver, tagsFolder(name))).filter((entry) => entry.isDirectory).map((entry) => entry.name).filter(isTag);
 }
 
 /** The links of a repository's referrer index. */
-export async function referrerPairs(driver: StorageDriver, name: RepositoryName): Promise<{ readonly subject: Digest; readonly referrer: Digest }[]> {
+export async function referrerPairs(driver: Lister, name: RepositoryName): Promise<{ readonly subject: Digest; readonly referrer: Digest }[]> {
   const pairs: { subject: Digest; referrer: Digest }[] = [];
   for (const subject of await linkedDigests(driver, referrersFolder(name))) {
     for (const referrer of await linkedDigests(driver, subjectFolder(name, subject))) pairs.push({ subject, referrer });
@@ -114,23 +116,33 @@ export async function referrerPairs(driver: StorageDriver, name: RepositoryName)
 }
 
 /** Every blob that the store has a folder for, in order of algorithms and then of hex. */
-export async function* storedBlobs(driver: StorageDriver): AsyncGenerator<Digest> {
+export async function* storedBlobs(driver: Lister): AsyncGenerator<Digest> {
+  for await (const digests of storedBlobLists(driver)) yield* digests;
+}
+
+/** The same, many at once. */
+export async function* storedBlobLists(driver: Lister): AsyncGenerator<readonly Digest[]> {
   const algorithms = await childNames(driver, BLOBS);
   for (const algorithm of DIGEST_ALGORITHMS) {
     if (!algorithms.includes(algorithm)) continue;
     const shards = await childNames(driver, `${BLOBS}/${algorithm}`);
     for (let start = 0; start < shards.length; start += LISTINGS_AT_ONCE) {
       const lists = await mapConcurrently(shards.slice(start, start + LISTINGS_AT_ONCE), LISTINGS_AT_ONCE, (shard) => blobsIn(driver, algorithm, shard));
-      for (const digests of lists) yield* digests;
+      yield lists.flat();
     }
   }
 }
 
-async function blobsIn(driver: StorageDriver, algorithm: (typeof DIGEST_ALGORITHMS)[number], shard: string): Promise<Digest[]> {
+async function blobsIn(driver: Lister, algorithm: DigestAlgorithm, shard: string): Promise<Digest[]> {
   const digests: Digest[] = [];
   for (const { name } of await childrenOf(driver, `${BLOBS}/${algorithm}/${shard}`)) {
-    const digest = makeDigest(algorithm, name);
-    if (isDigest(digest) && name.startsWith(shard)) digests.push(digest);
+    if (isHexOf(algorithm, name) && name.startsWith(shard)) digests.push(makeDigest(algorithm, name));
   }
   return digests;
+}
+
+const HEX: Readonly<Record<DigestAlgorithm, RegExp>> = { sha256: /^[0-9a-f]{64}$/, sha384: /^[0-9a-f]{96}$/, sha512: /^[0-9a-f]{128}$/ };
+
+function isHexOf(algorithm: DigestAlgorithm, name: string): boolean {
+  return HEX[algorithm].test(name);
 }

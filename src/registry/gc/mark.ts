@@ -9,6 +9,9 @@ import { blobData, layerLink, REPOSITORIES, revisionLink, tagCurrentLink } from 
 import { mapInOrder } from "./in-order.ts";
 import { layersOf, type RepositoryFolder, repositoryFolders, revisionsOf, tagsOf } from "./inventory.ts";
 
+/** What a store is looked at by: a driver, or a survey of one. */
+export type StoreReader = Pick<StorageDriver, "getContent" | "stat" | "list">;
+
 /** Something that the collector does not understand, and that stops deletion. */
 export interface Doubt {
   readonly path: string;
@@ -86,7 +89,7 @@ export interface MarkOptions {
 const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
 /** Repositories looked at at once, and files of each. */
 const REPOSITORIES_AT_ONCE = 4;
-const READS_AT_ONCE = 16;
+const READS_AT_ONCE = 64;
 const READS_PER_TURN = 32;
 const NOTHING: Facts = { blobs: [], children: [], subject: undefined };
 
@@ -94,10 +97,10 @@ type Growing<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer Item)
 
 /** Finds everything that is live. One marker serves the several walks of one run and remembers the manifests that it read. */
 export class Marker {
-  readonly #driver: StorageDriver;
+  readonly #driver: StoreReader;
   readonly #facts = new Map<Digest, Facts>();
 
-  constructor(driver: StorageDriver) {
+  constructor(driver: StoreReader) {
     this.#driver = driver;
   }
 
@@ -177,13 +180,13 @@ class RepositoryWalk {
   readonly reached = new Set<Digest>();
   readonly manifests = new Set<Digest>();
   readonly doubts: Doubt[] = [];
-  readonly #driver: StorageDriver;
+  readonly #driver: StoreReader;
   readonly #facts: Map<Digest, Facts>;
   /** What was read as a manifest here: another repository may hold the same bytes as a layer. */
   readonly #loaded = new Set<Digest>();
   #reads = 0;
 
-  constructor(driver: StorageDriver, name: RepositoryName, facts: Map<Digest, Facts>) {
+  constructor(driver: StoreReader, name: RepositoryName, facts: Map<Digest, Facts>) {
     this.#driver = driver;
     this.name = name;
     this.#facts = facts;
@@ -359,7 +362,7 @@ function factsOf(manifest: Manifest): Facts {
 }
 
 /** Reads a link file; undefined when it is missing, empty when it is empty. */
-export async function readLink(driver: StorageDriver, path: string): Promise<string | undefined> {
+export async function readLink(driver: StoreReader, path: string): Promise<string | undefined> {
   try {
     const bytes = await driver.getContent(path, 1024);
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
@@ -370,7 +373,7 @@ export async function readLink(driver: StorageDriver, path: string): Promise<str
 }
 
 /** Stats a path; undefined when it is missing. */
-export async function statOrUndefined(driver: StorageDriver, path: string): Promise<FileInfo | undefined> {
+export async function statOrUndefined(driver: StoreReader, path: string): Promise<FileInfo | undefined> {
   try {
     return await driver.stat(path);
   } catch (error) {

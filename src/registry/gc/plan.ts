@@ -1,11 +1,10 @@
 import { mapConcurrently, yieldToEventLoop } from "../../lib/concurrently.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { RepositoryName, Tag } from "../../oci/name.ts";
-import type { StorageDriver } from "../../storage/driver.ts";
 import { blobData, layerLink, tagIndexFolder } from "../layout.ts";
 import { mapInOrder } from "./in-order.ts";
-import { layersOf, linkedDigests, storedBlobs } from "./inventory.ts";
-import { type Marks, statOrUndefined, type UntaggedRevision } from "./mark.ts";
+import { layersOf, linkedDigests, storedBlobLists } from "./inventory.ts";
+import { type Marks, statOrUndefined, type StoreReader, type UntaggedRevision } from "./mark.ts";
 import type { Condemned } from "./state.ts";
 
 /** A manifest that is to leave a repository. */
@@ -31,12 +30,11 @@ export interface Plan {
 /** How old what goes must be: changed before this moment, in milliseconds since the epoch; undefined: any age. */
 export type Cutoff = number | undefined;
 
-const STATS_AT_ONCE = 32;
+const STATS_AT_ONCE = 256;
 const REPOSITORIES_AT_ONCE = 8;
-const BLOBS_AT_ONCE = 1024;
 
 /** Finds what is to go by what was marked. Rejects when the store cannot be read. */
-export async function makePlan(driver: StorageDriver, marks: Marks, oldBefore: Cutoff): Promise<Plan> {
+export async function makePlan(driver: StoreReader, marks: Marks, oldBefore: Cutoff): Promise<Plan> {
   const { blobs, hollow, young } = await unneededBlobs(driver, marks, oldBefore);
   const links = await unneededLinks(driver, { marks, young });
   const plan: Plan = { blobs, links, hollow, revisions: await plannedRevisions(driver, marks) };
@@ -44,7 +42,7 @@ export async function makePlan(driver: StorageDriver, marks: Marks, oldBefore: C
 }
 
 /** Takes from a plan every blob of which a link is young: it was just pushed again, or mounted, and its manifest is on the way. */
-export async function withoutYoungLinks(driver: StorageDriver, plan: Plan, oldBefore: Cutoff): Promise<Plan> {
+export async function withoutYoungLinks(driver: StoreReader, plan: Plan, oldBefore: Cutoff): Promise<Plan> {
   if (oldBefore === undefined) return plan;
   const young = new Set<Digest>();
   await mapConcurrently(plan.links, STATS_AT_ONCE, async ([digest, names]) => {
@@ -79,7 +77,7 @@ function keepingOut(plan: Plan, isKept: (digest: Digest) => boolean): Plan {
   };
 }
 
-async function unneededBlobs(driver: StorageDriver, marks: Marks, oldBefore: Cutoff): Promise<{ readonly blobs: Map<Digest, number>; readonly hollow: Digest[]; readonly young: ReadonlySet<Digest> }> {
+async function unneededBlobs(driver: StoreReader, marks: Marks, oldBefore: Cutoff): Promise<{ readonly blobs: Map<Digest, number>; readonly hollow: Digest[]; readonly young: ReadonlySet<Digest> }> {
   const found = { blobs: new Map<Digest, number>(), hollow: [] as Digest[], young: new Set<Digest>() };
   const look = async (digest: Digest): Promise<void> => {
     const data = await statOrUndefined(driver, blobData(digest));
@@ -87,14 +85,14 @@ async function unneededBlobs(driver: StorageDriver, marks: Marks, oldBefore: Cut
     else if (oldBefore !== undefined && data.modifiedAt.getTime() >= oldBefore) found.young.add(digest);
     else found.blobs.set(digest, data.sizeBytes);
   };
-  for await (const digests of chunks(storedBlobs(driver), (digest) => !marks.live.has(digest))) {
-    await mapConcurrently(digests, STATS_AT_ONCE, look);
+  for await (const digests of storedBlobLists(driver)) {
+    await mapConcurrently(digests.filter((digest) => !marks.live.has(digest)), STATS_AT_ONCE, look);
     await yieldToEventLoop();
   }
   return found;
 }
 
-async function unneededLinks(driver: StorageDriver, found: { readonly marks: Marks; readonly young: ReadonlySet<Digest> }): Promise<Map<Digest, RepositoryName[]>> {
+async function unneededLinks(driver: StoreReader, found: { readonly marks: Marks; readonly young: ReadonlySet<Digest> }): Promise<Map<Digest, RepositoryName[]>> {
   const links = new Map<Digest, RepositoryName[]>();
   const { names, live } = found.marks;
   const layers = mapInOrder(names, REPOSITORIES_AT_ONCE, async (name) => ({ name, digests: await layersOf(driver, name) }));
@@ -110,7 +108,7 @@ async function unneededLinks(driver: StorageDriver, found: { readonly marks: Mar
   return links;
 }
 
-async function plannedRevisions(driver: StorageDriver, marks: Marks): Promise<ReadonlyMap<Digest, readonly PlannedRevision[]>> {
+async function plannedRevisions(driver: StoreReader, marks: Marks): Promise<ReadonlyMap<Digest, readonly PlannedRevision[]>> {
   const revisions = new Map<Digest, PlannedRevision[]>();
   const add = (digest: Digest, revision: PlannedRevision): void => void revisions.set(digest, [...(revisions.get(digest) ?? []), revision]);
   for (const { name, untagged } of byRepository(marks.untagged)) {
@@ -132,22 +130,10 @@ function byRepository(untagged: readonly UntaggedRevision[]): { readonly name: R
 }
 
 /** Which tags once were which of these manifests. */
-async function historiesOf(driver: StorageDriver, name: RepositoryName, untagged: readonly UntaggedRevision[]): Promise<ReadonlyMap<Digest, Tag[]>> {
+async function historiesOf(driver: StoreReader, name: RepositoryName, untagged: readonly UntaggedRevision[]): Promise<ReadonlyMap<Digest, Tag[]>> {
   const tagsByDigest = new Map<Digest, Tag[]>(untagged.map(({ digest }) => [digest, []]));
   await mapConcurrently(untagged[0]?.tags ?? [], STATS_AT_ONCE, async (tag) => {
     for (const digest of await linkedDigests(driver, tagIndexFolder(name, tag))) tagsByDigest.get(digest)?.push(tag);
   });
   return tagsByDigest;
-}
-
-async function* chunks<T>(items: AsyncIterable<T>, isWanted: (item: T) => boolean): AsyncGenerator<readonly T[]> {
-  let chunk: T[] = [];
-  for await (const item of items) {
-    if (!isWanted(item)) continue;
-    chunk.push(item);
-    if (chunk.length < BLOBS_AT_ONCE) continue;
-    yield chunk;
-    chunk = [];
-  }
-  yield chunk;
 }

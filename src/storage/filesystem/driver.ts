@@ -4,7 +4,7 @@ import { dirname, resolve } from "node:path";
 import { promisify } from "node:util";
 import { type Clock, SYSTEM_CLOCK } from "../../lib/clock.ts";
 import { checkRange } from "../byte-range.ts";
-import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type PutOptions, type StorageDriver } from "../driver.ts";
+import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type PutOptions, type StorageDriver, type StoreSurvey } from "../driver.ts";
 import { PathNotFoundError } from "../errors.ts";
 import { pageOf } from "../list-page.ts";
 import { checkDirectoryPath, checkPath } from "../paths.ts";
@@ -19,6 +19,7 @@ import { Pace } from "./pace.ts";
 import { removeEmptyFolder, removeTree, renameFile } from "./rename-remove.ts";
 import { SmallFileCache } from "./small-file-cache.ts";
 import { Slots } from "./slots.ts";
+import { FilesystemSurvey } from "./survey/survey.ts";
 import { WriterLocks } from "./writer-locks.ts";
 
 const openInPool = promisify(openFile);
@@ -169,6 +170,10 @@ class FilesystemDriver implements StorageDriver {
     } catch (error) {
       throw readFailure(error, path);
     }
+  }
+
+  survey(): StoreSurvey {
+    return new FilesystemSurvey({ fileOf: (path) => this.localFile(path), folderOf: (path) => this.#directory(path) });
   }
 
   async removeIfEmpty(path: string): Promise<boolean> {

@@ -1,0 +1,68 @@
+import { DEFAULT_MAX_CONTENT_BYTES, type DirectoryEntry, type FileInfo, type ListOptions, type ListPage, type StoreSurvey } from "../../driver.ts";
+import { pageOf } from "../../list-page.ts";
+import { isPathName } from "../../paths.ts";
+import { isErrno, readFailure } from "../errno.ts";
+import type { SurveyFailure, SurveyOutcome } from "./survey-messages.ts";
+import { SurveyThreads } from "./survey-threads.ts";
+
+/** Names of a store's paths on this host; checked. */
+export interface SurveyNames {
+  fileOf(path: string): string;
+  folderOf(path: string): string;
+}
+
+/**
+ * Reads, stats and lists by threads of its own: a walk over a whole store is so many small calls to the system that one thread would
+ * be busy with nothing else, and requests would wait.
+ */
+export class FilesystemSurvey implements StoreSurvey {
+  readonly #names: SurveyNames;
+  readonly #threads = new SurveyThreads();
+
+  constructor(names: SurveyNames) {
+    this.#names = names;
+  }
+
+  async getContent(path: string, maxBytes = DEFAULT_MAX_CONTENT_BYTES): Promise<Uint8Array> {
+    const outcome = await this.#threads.ask({ op: "read", file: this.#names.fileOf(path), maxBytes });
+    if (outcome instanceof Uint8Array) return outcome;
+    throw failureAt(path, outcome);
+  }
+
+  async stat(path: string): Promise<FileInfo> {
+    const outcome = await this.#threads.ask({ op: "stat", file: this.#names.folderOf(path) });
+    if (typeof outcome === "object" && "sizeBytes" in outcome) return { path, sizeBytes: outcome.sizeBytes, modifiedAt: new Date(outcome.modifiedAtMs), isDirectory: outcome.isDirectory };
+    throw failureAt(path, outcome);
+  }
+
+  async list(path: string, options: ListOptions = {}): Promise<ListPage> {
+    const outcome = await this.#threads.ask({ op: "list", file: this.#names.folderOf(path) });
+    if (typeof outcome === "string") return pageOf(entriesOf(outcome), options);
+    const failure = failureAt(path, outcome);
+    // The root is made by the first write; until then it is empty.
+    if (path === "/" && isErrno(failure.cause, "ENOENT")) return { entries: [], next: undefined };
+    throw failure;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#threads[Symbol.dispose]();
+  }
+}
+
+function entriesOf(text: string): DirectoryEntry[] {
+  const entries: DirectoryEntry[] = [];
+  for (let start = 0; start < text.length; ) {
+    const end = text.indexOf("/", start);
+    const name = text.slice(start, end);
+    const isDirectory = text[end + 1] === "/";
+    if (isPathName(name)) entries.push({ name, isDirectory });
+    start = end + (isDirectory ? 2 : 1);
+  }
+  // Names are ASCII, so the order of code units is the bytewise one.
+  return entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function failureAt(path: string, outcome: SurveyOutcome): Error {
+  const { code, message } = outcome as SurveyFailure;
+  return readFailure(Object.assign(new Error(message), code === undefined ? {} : { code }), path);
+}
