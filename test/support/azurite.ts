@@ -1,3 +1,4 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { join } from "node:path";
 import { ContainerClient, StorageSharedKeyCredential } from "@azure/storage-blob";
 import { startChild } from "./child.ts";
@@ -65,9 +66,11 @@ export interface AzuriteRequest {
 
 /** An answer in pieces that can be changed. */
 export interface AzuriteAnswer {
-  status: number;
+  readonly status: number;
   readonly headers: Headers;
-  body: Uint8Array | ReadableStream<Uint8Array>;
+  readonly body: Uint8Array;
+  /** Only so much of the body is sent; then the connection is closed, or nothing more comes. */
+  readonly breaksOff?: { readonly afterBytes: number; readonly then: "close" | "silence" };
 }
 
 /**
@@ -83,27 +86,39 @@ export interface AzuriteFront extends AsyncDisposable {
 }
 
 /** Puts something in front of an Azurite. Signatures stay good: they do not cover the host. */
-export function startAzuriteFront(azurite: Azurite): AzuriteFront {
-  const server = Bun.serve({
-    hostname: "127.0.0.1",
-    port: 0,
-    development: false,
-    idleTimeout: 60,
-    fetch: async (request) => {
-      const url = new URL(request.url);
-      const body = await request.bytes();
-      const answer = async (): Promise<AzuriteAnswer> => {
-        // With the host's name as it was: Azurite compares it with that of the source of a copy.
-        const response = await fetch(`${azurite.url}${url.pathname}${url.search}`, { method: request.method, headers: request.headers, redirect: "manual", ...(body.length === 0 ? {} : { body }) });
-        return { status: response.status, headers: response.headers, body: await response.bytes() };
-      };
-      const given = (await front.intercept?.({ method: request.method, url, headers: request.headers }, answer)) ?? (await answer());
-      const hasBody = request.method !== "HEAD" && !(given.body instanceof Uint8Array && given.body.length === 0);
-      return new Response(hasBody ? given.body : null, { status: given.status, headers: given.headers });
+export async function startAzuriteFront(azurite: Azurite): Promise<AzuriteFront> {
+  // Not `Bun.serve`, which leaves the length of a body out that breaks off.
+  const server = createServer((incoming, outgoing) => void answerAt(incoming, outgoing).catch(() => outgoing.destroy()));
+  const answerAt = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
+    const body = Buffer.concat(await Array.fromAsync(incoming as AsyncIterable<Uint8Array>));
+    const { method = "", url: path = "/" } = incoming;
+    const url = new URL(path, front.url);
+    const headers = new Headers(incoming.headers as Record<string, string>);
+    const answer = async (): Promise<AzuriteAnswer> => {
+      // With the host's name as it was: Azurite compares it with that of the source of a copy.
+      const response = await fetch(`${azurite.url}${path}`, { method, headers, redirect: "manual", ...(body.length === 0 ? {} : { body }) });
+      return { status: response.status, headers: response.headers, body: await response.bytes() };
+    };
+    send(outgoing, (await front.intercept?.({ method, url, headers }, answer)) ?? (await answer()), method === "HEAD");
+  };
+  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  const front: AzuriteFront = {
+    url: `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`,
+    intercept: undefined,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise<void>((resolve) => void server.close(() => resolve()));
     },
-  });
-  const front: AzuriteFront = { url: `http://127.0.0.1:${server.port}`, intercept: undefined, [Symbol.asyncDispose]: () => server.stop(true) };
+  };
   return front;
+}
+
+function send(outgoing: ServerResponse, { status, headers, body, breaksOff }: AzuriteAnswer, isHead: boolean): void {
+  const { "transfer-encoding": _, connection: __, "keep-alive": ___, ...kept } = Object.fromEntries(headers);
+  outgoing.writeHead(status, isHead || status === 204 ? kept : { ...kept, "content-length": String(body.length) });
+  if (breaksOff === undefined) outgoing.end(isHead ? undefined : body);
+  else outgoing.write(body.subarray(0, breaksOff.afterBytes), () => void (breaksOff.then === "close" && outgoing.destroy()));
 }
 
 /** An answer of failure as the service gives it. */

@@ -1,6 +1,6 @@
 import type { AppendBlobAppendBlockOptions, BlobClient, BlobGetPropertiesResponse, ContainerClient } from "@azure/storage-blob";
 import type { KeyPage, KeyPageRequest } from "../object-store/children.ts";
-import type { ByteSource } from "../object-store/resumed-stream.ts";
+import { type ByteSource, readWhole } from "../object-store/resumed-stream.ts";
 import { type RetryPolicy, retry } from "../object-store/retry.ts";
 import type { AzureConnection } from "./connection.ts";
 import { AZURE, AzureCallError, type Call, callFailure, isTransient } from "./errors.ts";
@@ -96,6 +96,18 @@ export class Container {
     }
   }
 
+  /** Reads a part of a blob, with an end. @param ifMatch Of this one. @returns undefined when there is no such blob */
+  async read(key: string, range: Range, ifMatch: string): Promise<Uint8Array | undefined> {
+    const first = await this.open(key, range, ifMatch);
+    if (first === undefined) return undefined;
+    const reopen = async (skipBytes: number): Promise<Content> => {
+      const content = await this.open(key, { ...range, startByte: range.startByte + skipBytes }, ifMatch);
+      if (content === undefined) throw new Error(`${AZURE}: ${key} went away while it was read`);
+      return content;
+    };
+    return await readWhole({ first, lengthBytes: range.endByte - range.startByte, reopen, policy: this.policy });
+  }
+
   /** Makes a block blob, in one piece. @returns Its ETag. */
   async put(key: string, bytes: Uint8Array): Promise<string> {
     return await this.#replacing(key, async () => {
@@ -176,7 +188,21 @@ export class Container {
    */
   async remove(key: string, ifMatch?: string): Promise<boolean> {
     const conditions = ifMatch === undefined ? {} : { conditions: { ifMatch } };
-    return (await this.#ifThere(() => this.#call("Delete Blob", key, () => this.#blob(key).delete({ deleteSnapshots: "include", ...conditions })))) !== undefined;
+    let attempts = 0;
+    const remove = (): Promise<unknown> => {
+      attempts++;
+      return this.#blob(key).delete({ deleteSnapshots: "include", ...conditions });
+    };
+    try {
+      await this.#call("Delete Blob", key, remove);
+      return true;
+    } catch (error) {
+      if (!(error instanceof AzureCallError)) throw error;
+      // Of two attempts the first may have succeeded, with its answer lost. No condition holds of what is not there.
+      const isGone = error.isMissing || (error.isChanged && attempts > 1 && (await this.#properties(key)) === undefined);
+      if (!isGone) throw error;
+      return attempts > 1;
+    }
   }
 
   /** Lists one page of what lies right below a prefix. */
@@ -232,15 +258,8 @@ export class Container {
     const found = await this.stat(key);
     const endByte = startByte + bytes.length;
     if (found === undefined || !found.isAppendable || found.sizeBytes !== endByte) return undefined;
-    const content = await this.open(key, { startByte, endByte }, found.etag);
-    if (content === undefined) return undefined;
-    let matched = 0;
-    for (let chunk = await content.next(); chunk !== undefined; chunk = await content.next()) {
-      if (Buffer.compare(chunk, bytes.subarray(matched, matched + chunk.length)) !== 0) break;
-      matched += chunk.length;
-    }
-    content.close();
-    return matched === bytes.length ? found.etag : undefined;
+    const stored = await this.read(key, { startByte, endByte }, found.etag);
+    return stored !== undefined && Buffer.compare(stored, bytes) === 0 ? found.etag : undefined;
   }
 
   /**

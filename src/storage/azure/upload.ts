@@ -2,7 +2,6 @@ import { randomBytes } from "node:crypto";
 import type { ObjectUpload } from "../object-store/multipart/created-object.ts";
 import type { PartBuffers } from "../object-store/part-buffers.ts";
 import { PartPipeline } from "../object-store/part-pipeline.ts";
-import { readWhole } from "../object-store/resumed-stream.ts";
 import { type Container, MAX_BLOCKS } from "./container.ts";
 import { AZURE, AzureCallError } from "./errors.ts";
 
@@ -93,22 +92,10 @@ export class StagedUpload implements ObjectUpload {
     if (found === undefined || found.sizeBytes !== this.#blocks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)) return undefined;
     let startByte = 0;
     for (const { sizeBytes, hash } of this.#blocks) {
-      const bytes = await this.#read(startByte, startByte + sizeBytes, found.etag);
+      const bytes = await this.#container.read(this.#key, { startByte, endByte: startByte + sizeBytes }, found.etag);
       if (bytes === undefined || Bun.hash.xxHash3(bytes) !== hash) return undefined;
       startByte += sizeBytes;
     }
     return found.etag;
-  }
-
-  async #read(startByte: number, endByte: number, etag: string): Promise<Uint8Array | undefined> {
-    const open = async (skipBytes: number) => await this.#container.open(this.#key, { startByte: startByte + skipBytes, endByte }, etag);
-    const first = await open(0);
-    if (first === undefined) return undefined;
-    const reopen = async (skipBytes: number) => {
-      const content = await open(skipBytes);
-      if (content === undefined) throw new Error(`${AZURE}: ${this.#key} went away while it was read`);
-      return content;
-    };
-    return await readWhole({ first, lengthBytes: endByte - startByte, reopen, policy: this.#container.policy });
   }
 }
