@@ -1,8 +1,20 @@
 /** What is asked of one file or folder; names are of the host. */
-export type SurveyQuestion = { readonly op: "read"; readonly file: string; readonly maxBytes: number } | { readonly op: "stat" | "list"; readonly file: string };
+export interface SurveyQuestion {
+  readonly op: "read" | "stat" | "list";
+  readonly file: string;
+  readonly maxBytes: number;
+}
 
-/** What a thread is asked at once. */
-export type SurveyJob = readonly SurveyQuestion[];
+/** What ends each name in a job; no name has it. */
+export const NAME_END = "\0";
+
+/** What a thread is asked at once: the same of many. One text for all names costs a message much less than a list. */
+export interface SurveyJob {
+  readonly op: SurveyQuestion["op"];
+  readonly files: string;
+  /** The largest file that is read. */
+  readonly maxBytes: number;
+}
 
 /** What a stat tells. */
 export interface SurveyStat {

@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import type { SurveyAnswer, SurveyOutcome, SurveyQuestion } from "./survey-messages.ts";
+import { NAME_END, type SurveyAnswer, type SurveyJob, type SurveyOutcome, type SurveyQuestion } from "./survey-messages.ts";
 
 const MAX_THREADS = 4;
 /** So many questions go to a thread in one message: enough that the message costs little, few enough that all threads have some. */
@@ -14,7 +14,9 @@ interface Waiting {
 /** Threads that look at files. Questions that come in one turn of the event loop are sent together. */
 export class SurveyThreads implements Disposable {
   readonly #threads: readonly Thread[];
-  #gathered: Waiting[] = [];
+  /** By what is asked. */
+  readonly #gathered = new Map<string, Waiting[]>();
+  #isSendPlanned = false;
 
   constructor() {
     this.#threads = Array.from({ length: Math.min(MAX_THREADS, availableParallelism()) }, () => new Thread());
@@ -22,7 +24,13 @@ export class SurveyThreads implements Disposable {
 
   ask(question: SurveyQuestion): Promise<SurveyOutcome> {
     return new Promise((resolve, reject) => {
-      if (this.#gathered.push({ question, resolve, reject }) === 1) setImmediate(() => this.#send());
+      const key = `${question.op} ${question.maxBytes}`;
+      const gathered = this.#gathered.get(key);
+      if (gathered === undefined) this.#gathered.set(key, [{ question, resolve, reject }]);
+      else gathered.push({ question, resolve, reject });
+      if (this.#isSendPlanned) return;
+      this.#isSendPlanned = true;
+      setImmediate(() => this.#send());
     });
   }
 
@@ -31,9 +39,11 @@ export class SurveyThreads implements Disposable {
   }
 
   #send(): void {
-    const gathered = this.#gathered;
-    this.#gathered = [];
-    for (let start = 0; start < gathered.length; start += QUESTIONS_PER_JOB) this.#leastBusy().run(gathered.slice(start, start + QUESTIONS_PER_JOB));
+    this.#isSendPlanned = false;
+    for (const gathered of this.#gathered.values()) {
+      for (let start = 0; start < gathered.length; start += QUESTIONS_PER_JOB) this.#leastBusy().run(gathered.slice(start, start + QUESTIONS_PER_JOB));
+    }
+    this.#gathered.clear();
   }
 
   #leastBusy(): Thread {
@@ -59,9 +69,12 @@ class Thread {
   }
 
   run(job: readonly Waiting[]): void {
+    const [first] = job;
+    if (first === undefined) return;
     if (this.#failure !== undefined) return reject(job, this.#failure);
     this.#jobs.push(job);
-    this.#worker.postMessage(job.map(({ question }) => question));
+    const message: SurveyJob = { op: first.question.op, maxBytes: first.question.maxBytes, files: job.map(({ question }) => question.file).join(NAME_END) };
+    this.#worker.postMessage(message);
   }
 
   stop(failure: Error): void {

@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, type Stats, statSync } from "node:fs";
 import { join } from "node:path";
-import type { SurveyAnswer, SurveyFailure, SurveyJob, SurveyOutcome } from "./survey-messages.ts";
+import { NAME_END, type SurveyAnswer, type SurveyFailure, type SurveyJob, type SurveyOutcome } from "./survey-messages.ts";
 
 /*
  * Looks at many files, one call to the system after the other, away from the thread that serves requests. Every job has one answer,
@@ -13,15 +13,16 @@ const SCRATCH_BYTES = 64 * 1024;
 const scratch = new Uint8Array(SCRATCH_BYTES);
 
 self.onmessage = (event: MessageEvent<SurveyJob>) => {
-  const answer: SurveyAnswer = event.data.map((question) => {
+  const { op, files, maxBytes } = event.data;
+  const answer: SurveyAnswer = files.split(NAME_END).map((file) => {
     try {
-      switch (question.op) {
+      switch (op) {
         case "read":
-          return read(question.file, question.maxBytes);
+          return read(file, maxBytes);
         case "stat":
-          return statOf(statSync(question.file));
+          return statOf(statSync(file));
         case "list":
-          return list(question.file);
+          return list(file);
       }
     } catch (error) {
       return failureOf(error);

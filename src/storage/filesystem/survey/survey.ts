@@ -5,6 +5,9 @@ import { isErrno, readFailure } from "../errno.ts";
 import type { SurveyFailure, SurveyOutcome } from "./survey-messages.ts";
 import { SurveyThreads } from "./survey-threads.ts";
 
+/** Most names; a quick way to see that they are within the grammar of paths. */
+const PLAIN_NAME = /^[0-9A-Za-z][0-9A-Za-z._-]*$/;
+
 /** Names of a store's paths on this host; checked. */
 export interface SurveyNames {
   fileOf(path: string): string;
@@ -30,13 +33,13 @@ export class FilesystemSurvey implements StoreSurvey {
   }
 
   async stat(path: string): Promise<FileInfo> {
-    const outcome = await this.#threads.ask({ op: "stat", file: this.#names.folderOf(path) });
+    const outcome = await this.#threads.ask({ op: "stat", file: this.#names.folderOf(path), maxBytes: 0 });
     if (typeof outcome === "object" && "sizeBytes" in outcome) return { path, sizeBytes: outcome.sizeBytes, modifiedAt: new Date(outcome.modifiedAtMs), isDirectory: outcome.isDirectory };
     throw failureAt(path, outcome);
   }
 
   async list(path: string, options: ListOptions = {}): Promise<ListPage> {
-    const outcome = await this.#threads.ask({ op: "list", file: this.#names.folderOf(path) });
+    const outcome = await this.#threads.ask({ op: "list", file: this.#names.folderOf(path), maxBytes: 0 });
     if (typeof outcome === "string") return pageOf(entriesOf(outcome), options);
     const failure = failureAt(path, outcome);
     // The root is made by the first write; until then it is empty.
@@ -55,7 +58,7 @@ function entriesOf(text: string): DirectoryEntry[] {
     const end = text.indexOf("/", start);
     const name = text.slice(start, end);
     const isDirectory = text[end + 1] === "/";
-    if (isPathName(name)) entries.push({ name, isDirectory });
+    if (PLAIN_NAME.test(name) || isPathName(name)) entries.push({ name, isDirectory });
     start = end + (isDirectory ? 2 : 1);
   }
   // Names are ASCII, so the order of code units is the bytewise one.
