@@ -82,7 +82,7 @@ export const VALIDATION_OPTIONS = z.object({
       indexes: z
         .object({
           platforms: choice(["all", "none", "list"], true).prefault("all").describe("Which children of an index must be there."),
-          platformlist: z.array(z.object({ architecture: text().prefault(""), os: text().prefault("") })).prefault([]).describe("Those of these platforms, with `list`."),
+          platformlist: z.array(z.object({ architecture: text().prefault("").describe("Like amd64."), os: text().prefault("").describe("Like linux.") })).prefault([]).describe("Those of these platforms, with `list`."),
         })
         .prefault({}),
       images: z.object({ sparse: flag().prefault(false).describe("Layers of an image may be missing.") }).prefault({}),

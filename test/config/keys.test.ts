@@ -28,6 +28,10 @@ describe("every key of the schema", () => {
     expect(UNTESTED.flatMap(({ keys }) => keys).filter((name) => !KEYS.some(({ key }) => key === name || key.startsWith(name)))).toEqual([]);
   });
 
+  test("that has an effect says which", () => {
+    expect(KEYS.filter(({ inert, description }) => inert === undefined && (description ?? "") === "").map(({ key }) => key)).toEqual([]);
+  });
+
   test("that has no effect warns, and says why", () => {
     const silent = KEYS.filter(({ key, inert }) => inert !== undefined && !findOddKeys(withKey(key), CONFIG_SCHEMA).some((odd) => odd.inert && odd.message === `has no effect: ${inert}`));
     expect(silent.map(({ key }) => key)).toEqual([]);

@@ -8,6 +8,7 @@ export interface SchemaKey {
   readonly key: string;
   /** Why it has no effect; the keys below it have none either. */
   readonly inert: string | undefined;
+  readonly description: string | undefined;
 }
 
 /** Every key of the schema that holds a value, in its order. */
@@ -22,5 +23,5 @@ function keysBelow(schema: z.ZodType, path: string, inertAbove: string | undefin
     return Object.entries(shape.fields).flatMap(([key, field]) => keysBelow(field, path === "" ? key : `${path}.${key}`, inert));
   }
   if (shape.kind === "list" && shapeOf(shape.item).kind === "object") return keysBelow(shape.item, `${path}[]`, inert);
-  return [{ key: path, inert }];
+  return [{ key: path, inert, description: notesOf(schema).description }];
 }

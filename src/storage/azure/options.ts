@@ -10,9 +10,9 @@ export const AZURE_OPTIONS = z
     credentials: z
       .object({
         type: text().optional().describe("shared_key, client_secret or default_credentials; shared_key when only accountkey is given."),
-        clientid: text().optional(),
-        tenantid: text().optional(),
-        secret: secret().optional(),
+        clientid: text().optional().describe("The program's id in the directory, for client_secret."),
+        tenantid: text().optional().describe("The directory's id, for client_secret."),
+        secret: secret().optional().describe("The program's secret, for client_secret."),
       })
       .prefault({}),
     realm: text().prefault("core.windows.net").describe("Domain of the service."),
@@ -22,7 +22,7 @@ export const AZURE_OPTIONS = z
     retry_delay: duration({ min: 0 }).prefault("100ms").describe("Time between looks."),
     skipverify: flag().prefault(false).describe("Do not verify the service's certificate."),
     connectionstring: secret().optional().meta({ secret: true, inert: "accountname and credentials say the same" }),
-    useragent: text().optional(),
+    useragent: text().optional().describe("What requests are sent as; default the program's name and version."),
   })
   .superRefine((options, context) => {
     const require = (key: "accountname" | "container"): void => {

@@ -9,8 +9,8 @@ const ENTRY = z.object({
 
 /** `middleware`; entries of `storage` are cloudfront, redirect and rewrite. There are none for registry and repository. */
 export const MIDDLEWARE_OPTIONS = z.object({
-  registry: z.array(ENTRY).prefault([]),
-  repository: z.array(ENTRY).prefault([]),
+  registry: z.array(ENTRY).prefault([]).describe("There are none: every name is refused."),
+  repository: z.array(ENTRY).prefault([]).describe("There are none: every name is refused."),
   storage: z.array(ENTRY).prefault([]).meta({ inert: "clients are sent to the URLs of the store itself" }).describe("Change the URLs that clients are sent to."),
 });
 

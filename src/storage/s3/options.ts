@@ -12,7 +12,7 @@ const CLASSES = ["NONE", "STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZO
 export const S3_OPTIONS = z
   .object({
     accesskey: text().optional().describe("With secretkey; without both the SDK's chain of credentials is asked."),
-    secretkey: secret().optional(),
+    secretkey: secret().optional().describe("Its secret."),
     sessiontoken: secret().optional().describe("Of temporary credentials."),
     region: text().prefault("").describe("Required unless regionendpoint is set."),
     regionendpoint: text().optional().describe("URL of a store that is not Amazon's."),
@@ -31,7 +31,7 @@ export const S3_OPTIONS = z
     rootdirectory: text().prefault("").describe("Prefix of all keys."),
     storageclass: text().transform((value) => value.toUpperCase()).refine((value) => CLASSES.includes(value), `expected one of ${CLASSES.join(", ")}`).prefault("STANDARD").describe("Storage class; NONE sends none."),
     objectacl: text().refine((value) => ACLS.includes(value), `expected one of ${ACLS.join(", ")}`).prefault("private").describe("Canned access list."),
-    useragent: text().optional(),
+    useragent: text().optional().describe("What requests are sent as; default the program's name and version."),
     usedualstack: flag().prefault(false).describe("IPv6 endpoints too."),
     accelerate: flag().prefault(false).describe("Transfer acceleration."),
     usefipsendpoint: flag().prefault(false).describe("FIPS endpoints."),
