@@ -8,8 +8,8 @@ const LETSENCRYPT = z.object({
   email: text().optional().describe("Where the certificate authority may write to."),
   hosts: texts().prefault([]).describe("Host names that certificates are ordered for; at least one."),
   directoryurl: text().prefault("https://acme-v02.api.letsencrypt.org/directory").describe("The ACME directory of the certificate authority."),
-  challenge: choice(["http-01", "tls-alpn-01"]).prefault("http-01").describe("How control over the hosts is proven."),
-  httpaddr: text().prefault(":80").describe("Where http-01 challenges are answered."),
+  challenge: choice(["tls-alpn-01", "http-01"]).prefault("tls-alpn-01").describe("How control over the hosts is proven: on port 443, which must lead to http.addr, or on port 80."),
+  httpaddr: text().prefault(":80").describe("Where http-01 challenges are answered, while a certificate is ordered."),
   renewbefore: duration({ min: 0 }).prefault("720h").describe("How long before its end a certificate is renewed."),
   rootcas: texts().prefault([]).describe("PEM files of authorities that the directory's own certificate may come from, beside the system's."),
 });

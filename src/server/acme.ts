@@ -1,8 +1,10 @@
 import type { Clock } from "../lib/clock.ts";
 import type { Logger } from "../telemetry/log.ts";
-import { type AcmeOptions, orderCertificate } from "./acme/order.ts";
+import { AlpnChallenges } from "./acme/alpn-challenges.ts";
+import { listenForChallenges } from "./acme/challenge-listener.ts";
+import { type AcmeOptions, type ChallengeAnswerer, orderCertificate } from "./acme/order.ts";
 import { AcmeState, type OrderedCertificate } from "./acme/state.ts";
-import { makeTemporaryCertificate } from "./acme/temporary-certificate.ts";
+import { makeTemporaryCertificate } from "./acme/self-signed.ts";
 import { Jobs } from "./jobs.ts";
 import type { KeyPair } from "./tls.ts";
 
@@ -22,8 +24,10 @@ export interface AcmeParts {
 export interface Acme extends AsyncDisposable {
   /** What to serve now: the ordered certificate; until there is one, a temporary one that nobody trusts. */
   current(): KeyPair;
-  /** Called after every change of what `current` gives. */
-  onChange(listener: () => void): void;
+  /** What is to be answered on the API's own port while a certificate is ordered; undefined when nothing is. */
+  challenges(): AlpnChallenges | undefined;
+  /** Called after every change of what the others give, and waited for. */
+  onChange(listener: () => Promise<unknown>): void;
 }
 
 /**
@@ -47,11 +51,8 @@ export async function openAcme(options: AcmeOptions, parts: AcmeParts): Promise<
 
 function checkOptions(options: AcmeOptions): void {
   if (options.hosts.length === 0) throw new Error("http.tls.letsencrypt.hosts: expected at least one host name that certificates are ordered for");
-  if (options.challenge === "tls-alpn-01") {
-    throw new Error("http.tls.letsencrypt.challenge: tls-alpn-01 cannot be answered, as the TLS of this program does not choose a certificate by what the client speaks; use http-01, with port 80 of the hosts leading to http.tls.letsencrypt.httpaddr");
-  }
   const wildcard = options.hosts.find((host) => host.includes("*"));
-  if (wildcard !== undefined) throw new Error(`http.tls.letsencrypt.hosts: found ${wildcard}, expected whole host names: wildcards cannot be proven by http-01`);
+  if (wildcard !== undefined) throw new Error(`http.tls.letsencrypt.hosts: found ${wildcard}, expected whole host names: wildcards can only be proven by the DNS`);
 }
 
 async function readKept(state: AcmeState, log: Logger): Promise<OrderedCertificate | undefined> {
@@ -77,9 +78,10 @@ class OrderingAcme implements Acme {
   readonly #log: Logger;
   readonly #clock: Clock;
   readonly #temporary: KeyPair;
-  readonly #listeners: (() => void)[] = [];
+  readonly #listeners: (() => Promise<unknown>)[] = [];
   readonly #jobs: Jobs;
   #certificate: OrderedCertificate | undefined;
+  #challenges: AlpnChallenges | undefined;
   #failures = 0;
 
   constructor({ options, state, parts, kept, temporary }: OrderingParts) {
@@ -97,7 +99,11 @@ class OrderingAcme implements Acme {
     return this.#certificate ?? this.#temporary;
   }
 
-  onChange(listener: () => void): void {
+  challenges(): AlpnChallenges | undefined {
+    return this.#challenges;
+  }
+
+  onChange(listener: () => Promise<unknown>): void {
     this.#listeners.push(listener);
   }
 
@@ -115,7 +121,7 @@ class OrderingAcme implements Acme {
       this.#failures = 0;
       this.#certificate = next;
       this.#log.info("a certificate is there", { hosts: this.#options.hosts.join(" "), until: new Date(next.validTo).toISOString() });
-      for (const listener of this.#listeners) listener();
+      await this.#tellOfChange();
     } catch (error) {
       this.#failures++;
       this.#log.error("ordering a certificate failed", { "err.message": describe(error), serving: this.#serving(), "retry.after": `${Math.round(this.#intervalMs() / 1000)}s` });
@@ -128,11 +134,35 @@ class OrderingAcme implements Acme {
     const onAbort = (): void => stop(undefined);
     signal.addEventListener("abort", onAbort, { once: true });
     try {
-      const pair = await Promise.race([orderCertificate(this.#options, this.#state), stopped]);
+      const pair = await Promise.race([this.#answering(async (answerer) => await orderCertificate(this.#options, { state: this.#state, answerer })), stopped]);
       return pair === undefined ? undefined : await this.#state.writeCertificate(pair);
     } finally {
       signal.removeEventListener("abort", onAbort);
     }
+  }
+
+  /** Runs something while challenges are answered. */
+  async #answering<Result>(run: (answerer: ChallengeAnswerer) => Promise<Result>): Promise<Result> {
+    if (this.#options.challenge === "http-01") {
+      await using listener = await listenForChallenges(this.#options.httpaddr);
+      return await run(listener);
+    }
+    using challenges = new AlpnChallenges(this.#clock);
+    try {
+      await this.#setChallenges(challenges);
+      return await run(challenges);
+    } finally {
+      await this.#setChallenges(undefined);
+    }
+  }
+
+  async #setChallenges(challenges: AlpnChallenges | undefined): Promise<void> {
+    this.#challenges = challenges;
+    await this.#tellOfChange();
+  }
+
+  async #tellOfChange(): Promise<void> {
+    for (const listener of this.#listeners) await listener();
   }
 
   #isDue(certificate: OrderedCertificate | undefined): boolean {

@@ -4,6 +4,8 @@ import { handleRequest } from "../http/handle.ts";
 import type { AppParts } from "../http/context.ts";
 import type { HttpOptions } from "../http/options.ts";
 import type { Logger } from "../telemetry/log.ts";
+import type { Acme } from "./acme.ts";
+import type { AlpnChallenges } from "./acme/alpn-challenges.ts";
 import { listen, type ListenAddress, type Listener, type ListenOptions, parseAddress } from "./listen.ts";
 import { readiness } from "./debug-listener.ts";
 import { isTlsOn, type KeyPair, readKeyPair, tlsMaterial } from "./tls.ts";
@@ -15,11 +17,13 @@ export interface ApiListenerParts {
   /** Whether requests are served: started, and not stopping. */
   readonly isReady: () => boolean;
   /** The certificate that ACME has just now; absent without ACME. */
-  readonly acme?: { current(): KeyPair | undefined; onChange(listener: () => void): void };
+  readonly acme?: Pick<Acme, "current" | "challenges" | "onChange">;
 }
 
 /** Certificates are looked at again so long after their files changed: both must have been written. */
 const SETTLE_MS = 500;
+/** How long an old listener runs beside a new one. */
+const RETIRE_MS = 20;
 
 /** The API's listener: swaps certificates without dropping a connection. */
 export class ApiListener {
@@ -27,22 +31,26 @@ export class ApiListener {
   readonly #parts: ApiListenerParts;
   readonly #watchers: FSWatcher[] = [];
   #listener: Listener;
-  #pair: KeyPair | undefined;
+  #served: Served;
+  #reloading: Promise<boolean> = Promise.resolve(false);
+  #isStopped = false;
   #settling: ReturnType<typeof setTimeout> | undefined;
 
-  private constructor(options: HttpOptions, parts: ApiListenerParts, started: { readonly listener: Listener; readonly pair: KeyPair | undefined }) {
+  private constructor(options: HttpOptions, parts: ApiListenerParts, started: { readonly listener: Listener; readonly served: Served }) {
     this.#options = options;
     this.#parts = parts;
     this.#listener = started.listener;
-    this.#pair = started.pair;
+    this.#served = started.served;
   }
 
   /** Begins to listen. @throws Error that names the key, file or address that is the trouble */
   static async start(options: HttpOptions, parts: ApiListenerParts): Promise<ApiListener> {
-    const pair = currentPair(options, parts);
-    const listener = await listen(listenOptions(options, parts, { address: configuredAddress(options), pair }));
-    const api = new ApiListener(options, parts, { listener, pair });
-    parts.acme?.onChange(() => void api.reloadCertificate());
+    const served = currentlyServed(options, parts);
+    const listener = await listen(listenOptions(options, parts, { ...served, address: configuredAddress(options) }));
+    const api = new ApiListener(options, parts, { listener, served });
+    parts.acme?.onChange(async () => await api.reloadCertificate());
+    // An order may have begun meanwhile.
+    await api.reloadCertificate();
     api.#watch();
     return api;
   }
@@ -60,16 +68,26 @@ export class ApiListener {
    * @returns Whether another one is served now.
    */
   async reloadCertificate(): Promise<boolean> {
+    const reload = this.#reloading.then(async () => await this.#reload());
+    this.#reloading = reload;
+    return await reload;
+  }
+
+  async #reload(): Promise<boolean> {
+    if (this.#isStopped) return false;
     try {
-      const pair = currentPair(this.#options, this.#parts);
-      if (pair === undefined || (pair.certificate === this.#pair?.certificate && pair.key === this.#pair.key)) return false;
+      const served = currentlyServed(this.#options, this.#parts);
+      const isNew = served.pair?.certificate !== this.#served.pair?.certificate || served.pair?.key !== this.#served.pair?.key;
+      if (!isNew && served.challenges === this.#served.challenges) return false;
       const old = this.#listener;
-      this.#listener = await listen(listenOptions(this.#options, this.#parts, { address: sameAddress(old.address, this.#options), pair }));
-      this.#pair = pair;
-      this.#parts.log.info("serving a new certificate", { address: this.#listener.address });
-      // Requests under way end on the old one.
+      this.#listener = await listen(listenOptions(this.#options, this.#parts, { ...served, address: sameAddress(old.address, this.#options) }));
+      this.#served = served;
+      // Whom the system had given to the old one already must be taken by it before it closes.
+      await Bun.sleep(RETIRE_MS);
+      // Requests under way end there.
       void old.stop(true);
-      return true;
+      if (isNew) this.#parts.log.info("serving a new certificate", { address: this.#listener.address });
+      return isNew;
     } catch (error) {
       this.#parts.log.error("the new certificate cannot be used; the old one stays", { "err.message": error instanceof Error ? error.message : String(error) });
       return false;
@@ -77,8 +95,10 @@ export class ApiListener {
   }
 
   async stop(graceful: boolean): Promise<void> {
+    this.#isStopped = true;
     clearTimeout(this.#settling);
     for (const watcher of this.#watchers) watcher.close();
+    await this.#reloading;
     await this.#listener.stop(graceful);
   }
 
@@ -97,13 +117,19 @@ export class ApiListener {
   }
 }
 
-function currentPair(options: HttpOptions, parts: ApiListenerParts): KeyPair | undefined {
-  if (!isTlsOn(options.tls)) return undefined;
+/** What the listener is made for. */
+interface Served {
+  /** Undefined without TLS. */
+  readonly pair: KeyPair | undefined;
+  readonly challenges: AlpnChallenges | undefined;
+}
+
+function currentlyServed(options: HttpOptions, { acme }: ApiListenerParts): Served {
+  if (!isTlsOn(options.tls)) return { pair: undefined, challenges: undefined };
   const { certificate, key } = options.tls;
-  if (certificate !== undefined && key !== undefined) return readKeyPair(certificate, key);
-  const pair = parts.acme?.current();
-  if (pair === undefined) throw new Error("no certificate could be ordered yet");
-  return pair;
+  if (certificate !== undefined && key !== undefined) return { pair: readKeyPair(certificate, key), challenges: undefined };
+  if (acme === undefined) throw new Error("no certificate could be ordered yet");
+  return { pair: acme.current(), challenges: acme.challenges() };
 }
 
 function configuredAddress(options: HttpOptions): ListenAddress {
@@ -121,11 +147,12 @@ function sameAddress(address: string, options: HttpOptions): ListenAddress {
   return configured.net === "unix" ? configured : { ...configured, port: parseAddress(address).port };
 }
 
-function listenOptions(options: HttpOptions, parts: ApiListenerParts, at: { readonly address: ListenAddress; readonly pair: KeyPair | undefined }): ListenOptions {
+function listenOptions(options: HttpOptions, parts: ApiListenerParts, at: Served & { readonly address: ListenAddress }): ListenOptions {
   const tls = at.pair === undefined ? undefined : tlsMaterial(options.tls, at.pair, { log: parts.log, certificatesNameUsers: parts.app.access?.usesCertificates === true });
   return {
     address: at.address,
     tls,
+    challenges: at.challenges,
     http2: tls === undefined ? options.h2c.enabled : !options.http2.disabled,
     idleTimeoutSeconds: Math.ceil(options.limits.idletimeout / 1000),
     handle: (request, peer, pending) => probe(request, parts) ?? busy(pending, options.limits.requests) ?? handleRequest(parts.app, request, peer),

@@ -2,7 +2,9 @@ import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { createConnection } from "node:net";
 import type { Peer } from "../http/context.ts";
 import { formatAddress, plainAddress } from "./addresses.ts";
+import type { AlpnChallenges } from "./acme/alpn-challenges.ts";
 import { bunTlsOptions } from "./tls.ts";
+import { ChallengeFront } from "./tls-front-challenge.ts";
 import { type FrontPurpose, TlsFront } from "./tls-front.ts";
 
 /** Where to listen. */
@@ -30,6 +32,10 @@ export interface TlsMaterial {
 export interface ListenOptions {
   readonly address: ListenAddress;
   readonly tls: TlsMaterial | undefined;
+  /** Challenges that an authority asks for on the same port just now; only with TLS. */
+  readonly challenges?: AlpnChallenges | undefined;
+  /** Who connects, where all connections come from a front on this machine. */
+  readonly origin?: Origin;
   /** HTTP/2: by ALPN under TLS, by prior knowledge without. */
   readonly http2: boolean;
   /** How long a connection may be idle between requests; at most 255. */
@@ -39,6 +45,9 @@ export interface ListenOptions {
   /** Answers what broke while an answer was being sent; the connection's last resort. */
   readonly failed: (error: Error) => Response;
 }
+
+/** Says who is behind a connection that comes from a port of 127.0.0.1; undefined when nobody is to be served there. */
+export type Origin = (port: number | undefined) => string | undefined;
 
 /** A listener that runs. */
 export interface Listener {
@@ -50,6 +59,7 @@ export interface Listener {
   stop(graceful: boolean): Promise<void>;
 }
 
+const LOOPBACK = "127.0.0.1";
 /** The largest body is bounded by the store, not by the server. */
 const NO_BODY_LIMIT = Number.MAX_SAFE_INTEGER;
 
@@ -68,35 +78,53 @@ export function parseAddress(text: string): Extract<ListenAddress, { net: "tcp" 
 
 /** Starts to listen. @throws Error that names the address when it cannot. */
 export async function listen(options: ListenOptions): Promise<Listener> {
+  if (options.challenges !== undefined) return await listenBehindChallenges(options, options.challenges);
   if (options.tls?.front !== undefined) return await listenBehindFront(options, options.tls, options.tls.front);
   const server = await bind(options.address, options.tls !== undefined, (place) => serve(options, place));
   return listenerOf(server, options.address.net === "unix" ? options.address.path : formatAddress(server.hostname ?? "", server.port ?? options.address.port));
 }
 
+async function listenBehindChallenges(options: ListenOptions, challenges: AlpnChallenges): Promise<Listener> {
+  const front = new ChallengeFront(challenges);
+  const inner = await listen({ ...options, challenges: undefined, address: { net: "tcp", hostname: LOOPBACK, port: 0 }, origin: (port) => front.originOf(port) });
+  try {
+    const { port } = parseAddress(inner.address);
+    const address = await bind(options.address, true, (place) => front.listen(place, port));
+    return behind(front, inner, address);
+  } catch (error) {
+    await inner.stop(false);
+    throw error;
+  }
+}
+
 async function listenBehindFront(options: ListenOptions, tls: TlsMaterial, purpose: FrontPurpose): Promise<Listener> {
   let front: TlsFront | undefined;
-  const server = serve({ ...options, tls: undefined }, { hostname: "127.0.0.1", port: 0, reusePort: false }, (request) => {
+  const server = serve({ ...options, tls: undefined }, { hostname: LOOPBACK, port: 0, reusePort: false }, (request) => {
     const known = front?.peerOf(server.requestIP(request)?.port);
     return known === undefined ? undefined : { address: known.address, scheme: "https", ...(known.certificate === undefined ? {} : { certificate: known.certificate }) };
   });
   try {
-    const opened = await TlsFront.open({ ...purpose, tls, http2: options.http2, applicationPort: server.port ?? 0 });
+    const opened = await TlsFront.open({ ...purpose, tls, http2: options.http2, applicationPort: server.port ?? 0, origin: options.origin });
     front = opened;
     const address = await bind(options.address, true, (place) => opened.listen(place));
-    return {
-      address,
-      pending: () => server.pendingRequests,
-      async stop(graceful) {
-        opened.close();
-        if (!graceful) opened.terminate();
-        await server.stop(!graceful);
-        await opened.closed();
-      },
-    };
+    return behind(opened, listenerOf(server, address), address);
   } catch (error) {
     await server.stop(true);
     throw error;
   }
+}
+
+function behind(front: Pick<TlsFront, "close" | "closed" | "terminate">, inner: Listener, address: string): Listener {
+  return {
+    address,
+    pending: () => inner.pending(),
+    async stop(graceful) {
+      if (graceful) await front.close();
+      else front.terminate();
+      await inner.stop(graceful);
+      await front.closed();
+    },
+  };
 }
 
 /** Binds a place; on all addresses where none is named. */
@@ -153,7 +181,12 @@ function serve(options: ListenOptions, place: Place, peerOf: PeerOf = socketPeer
 
 function socketPeer(options: ListenOptions): PeerOf {
   const scheme = options.tls === undefined ? "http" : "https";
-  return (request, server) => ({ address: plainAddress(server.requestIP(request)?.address ?? ""), scheme });
+  const { origin } = options;
+  if (origin === undefined) return (request, server) => ({ address: plainAddress(server.requestIP(request)?.address ?? ""), scheme });
+  return (request, server) => {
+    const address = origin(server.requestIP(request)?.port);
+    return address === undefined ? undefined : { address, scheme };
+  };
 }
 
 function listenerOf(server: Bun.Server<undefined>, address: string): Listener {

@@ -1,11 +1,11 @@
 import type { Socket, SocketHandler, TCPSocketListener, UnixSocketListener } from "bun";
 import type { ClientCertificate } from "../auth/controller.ts";
 import type { Logger } from "../telemetry/log.ts";
-import type { Place, TlsMaterial } from "./listen.ts";
+import type { Origin, Place, TlsMaterial } from "./listen.ts";
 import { formatAddress, plainAddress } from "./addresses.ts";
 import { bunTlsOptions } from "./tls.ts";
 import { type CertificateReader, loadCertificateReader } from "./tls-front-certificate.ts";
-import { RelayDirection } from "./tls-front-relay.ts";
+import { FrontConnection, FrontConnections } from "./tls-front-connection.ts";
 
 /** What is done with clients' certificates. */
 export interface ClientPolicy {
@@ -34,10 +34,11 @@ export interface TlsFrontOptions extends FrontPurpose {
   readonly http2: boolean;
   /** Where the application listens on 127.0.0.1. */
   readonly applicationPort: number;
+  /** Who connects, where another front is before this one. */
+  readonly origin: Origin | undefined;
 }
 
 const HANDSHAKE_SECONDS = 30;
-const LOOPBACK = "127.0.0.1";
 /** Protocols for ALPN, each after its length. */
 const ALPN = { http1: "\x08http/1.1", http2: "\x02h2\x08http/1.1" } as const;
 /** OpenSSL's flag for doing without session tickets: a session taken up again would bring a certificate that nobody verifies again. */
@@ -53,10 +54,9 @@ const NO_TICKETS = 0x4000;
 export class TlsFront {
   readonly #options: TlsFrontOptions;
   readonly #readCertificate: CertificateReader;
-  readonly #connections = new Set<FrontConnection>();
+  readonly #connections = new FrontConnections();
   readonly #peers = new Map<number, FrontPeer>();
   #listener: TCPSocketListener<FrontConnection> | UnixSocketListener<FrontConnection> | undefined;
-  #emptied: (() => void) | undefined;
 
   private constructor(options: TlsFrontOptions, readCertificate: CertificateReader) {
     this.#options = options;
@@ -95,23 +95,21 @@ export class TlsFront {
     return port === undefined ? undefined : this.#peers.get(port);
   }
 
-  /** Takes no more connections; those that have asked for nothing yet are closed. */
-  close(): void {
+  /** Takes no more connections. @returns When all that are there have asked for something */
+  async close(): Promise<void> {
     this.#listener?.stop(false);
-    for (const connection of this.#connections) if (!connection.isUsed) connection.terminate();
+    await this.#connections.settle();
   }
 
   /** @returns When the application has ended every connection, and the clients have everything. */
   async closed(): Promise<void> {
-    for (const connection of this.#connections) if (!connection.isUsed) connection.terminate();
-    if (this.#connections.size === 0) return;
-    await new Promise<void>((resolve) => (this.#emptied = resolve));
+    await this.#connections.empty();
   }
 
   /** Ends everything at once. */
   terminate(): void {
     this.#listener?.stop(true);
-    for (const connection of this.#connections) connection.terminate();
+    this.#connections.terminate();
   }
 
   #handlers(): SocketHandler<FrontConnection> {
@@ -128,7 +126,10 @@ export class TlsFront {
       data: (client, bytes) => client.data.up.received(bytes),
       drain: (client) => client.data.down.drained(),
       end: (client) => client.data.up.end(),
-      close: (client) => this.#clientClosed(client.data),
+      close: ({ data: connection }) => {
+        connection.clientClosed();
+        this.#connections.delete(connection);
+      },
       timeout: (client) => client.terminate(),
       error: (client) => client.terminate(),
     };
@@ -145,8 +146,8 @@ export class TlsFront {
   /** @returns Undefined when the client may not come in. */
   #admit(client: Socket<FrontConnection>, failure: Error | null): FrontPeer | undefined {
     const { policy, log } = this.#options;
-    // Without one on unix sockets, whatever its type says.
-    const address = plainAddress((client.remoteAddress as string | undefined) ?? "");
+    const address = this.#addressOf(client);
+    if (address === undefined) return undefined;
     // Bun gives nothing, and not a certificate without content as its types say, when none was shown.
     const shown = (client.getPeerX509Certificate() as ReturnType<typeof client.getPeerX509Certificate> | undefined)?.raw;
     try {
@@ -163,75 +164,22 @@ export class TlsFront {
     }
   }
 
+  #addressOf(client: Socket<FrontConnection>): string | undefined {
+    const { origin } = this.#options;
+    // Without one on unix sockets, whatever its type says.
+    return origin === undefined ? plainAddress((client.remoteAddress as string | undefined) ?? "") : origin(client.remotePort);
+  }
+
   async #passOn(connection: FrontConnection, peer: FrontPeer): Promise<void> {
-    let port = 0;
     try {
-      await Bun.connect({
-        hostname: LOOPBACK,
+      await connection.passOn({
         port: this.#options.applicationPort,
-        socket: {
-          open: (application) => {
-            if (connection.isOver) return void application.terminate();
-            application.setNoDelay(true);
-            port = application.localPort;
-            this.#peers.set(port, peer);
-            connection.connect(application);
-          },
-          data: (_, bytes) => connection.down.received(bytes),
-          drain: () => connection.up.drained(),
-          end: () => connection.down.end(),
-          close: () => {
-            this.#peers.delete(port);
-            connection.up.discard();
-            connection.down.end();
-          },
-          timeout: (application) => void application.terminate(),
-          error: (application) => void application.terminate(),
-        },
+        opened: (port) => void this.#peers.set(port, peer),
+        closed: (port) => void this.#peers.delete(port),
       });
     } catch (error) {
       this.#options.log.error("a connection could not be passed on", { "err.message": error instanceof Error ? error.message : String(error) });
       connection.terminate();
     }
-  }
-
-  #clientClosed(connection: FrontConnection): void {
-    connection.isOver = true;
-    connection.down.discard();
-    // What the client sent is passed on to the end: uploads that broke off can be gone on with.
-    connection.up.end();
-    this.#connections.delete(connection);
-    if (this.#connections.size === 0) this.#emptied?.();
-  }
-}
-
-/** A client's connection, and the one that it goes on by. */
-class FrontConnection {
-  readonly up = new RelayDirection();
-  readonly down = new RelayDirection();
-  readonly #client: Socket<FrontConnection>;
-  #application: Socket<undefined> | undefined;
-  isOver = false;
-
-  constructor(client: Socket<FrontConnection>) {
-    this.#client = client;
-    this.up.connect({ source: client });
-    this.down.connect({ target: client });
-  }
-
-  /** Whether the client has asked for anything. */
-  get isUsed(): boolean {
-    return this.up.isUsed;
-  }
-
-  connect(application: Socket<undefined>): void {
-    this.#application = application;
-    this.down.connect({ source: application });
-    this.up.connect({ target: application });
-  }
-
-  terminate(): void {
-    this.#client.terminate();
-    this.#application?.terminate();
   }
 }

@@ -6,7 +6,9 @@ import { SYSTEM_CLOCK } from "../../src/lib/clock.ts";
 import { type Acme, openAcme } from "../../src/server/acme.ts";
 import type { AcmeOptions } from "../../src/server/acme/order.ts";
 import type { LogFields, Logger } from "../../src/telemetry/log.ts";
+import { tryCommand } from "../support/command.ts";
 import { freePort } from "../support/free-port.ts";
+import { type RegistryProcess, startRegistry } from "../support/registry-process.ts";
 import { describeWith } from "../support/services.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 import { type Pebble, startPebble } from "./pebble.ts";
@@ -61,7 +63,7 @@ describeWith(["acme", "openssl"], "openAcme", () => {
       await using acme = await openAcme(optionsFor(pebble, cachedir), parts);
       expect(isTemporary(acme)).toBe(true);
       let changes = 0;
-      acme.onChange(() => changes++);
+      acme.onChange(async () => changes++);
       await until(() => changes > 0, () => JSON.stringify(lines));
       const leaf = leafOf(acme);
       expect(leaf.issuer).toContain("Pebble Intermediate");
@@ -82,7 +84,7 @@ describeWith(["acme", "openssl"], "openAcme", () => {
     const lines: Line[] = [];
     await using acme = await openAcme(optionsFor(pebble, folder.path), { log: recordingLogger(lines), clock: SYSTEM_CLOCK });
     const serials = new Set<string>();
-    acme.onChange(() => serials.add(leafOf(acme).serialNumber));
+    acme.onChange(async () => serials.add(leafOf(acme).serialNumber));
     await until(() => serials.size >= 2, () => JSON.stringify(lines));
     expect(Date.parse(leafOf(acme).validTo)).toBeGreaterThan(Date.now());
   }, 60_000);
@@ -133,5 +135,42 @@ describeWith(["acme", "openssl"], "openAcme", () => {
       expect(String(lines[0]?.fields?.["err.message"])).toContain(expected);
       expect(isTemporary(acme)).toBe(true);
     }
+  }, 60_000);
+});
+
+describeWith(["acme", "openssl", "curl"], "TLS-ALPN-01", () => {
+  async function start(pebble: Pebble, cachedir: string): Promise<RegistryProcess> {
+    const letsencrypt = { cachedir, hosts: ["registry.test", "mirror.registry.test"], directoryurl: pebble.directoryUrl, rootcas: [pebble.authorityFile], challenge: "tls-alpn-01" };
+    return await startRegistry({ config: { http: { addr: `127.0.0.1:${pebble.tlsPort}`, tls: { letsencrypt } } } });
+  }
+  // Whoever connects in the very moment in which one listener gives way to another is sent away, and comes again.
+  const RETRY = ["--retry", "3", "--retry-delay", "0", "--retry-all-errors"];
+  const request = async (registry: RegistryProcess): Promise<string> => (await tryCommand(["curl", "--silent", "--insecure", "--interface", "127.0.0.9", ...RETRY, "--output", "/dev/null", "--write-out", "%{http_code}", `${registry.url}/v2/`])).stdout;
+
+  test("orders and renews on the API's own port, and serves everybody else meanwhile", async () => {
+    await using pebble = await startPebble(9);
+    await using folder = await tempFolder();
+    await using registry = await start(pebble, folder.path);
+    let isOver = false;
+    const statuses: string[] = [];
+    const others = (async () => {
+      while (!isOver) statuses.push(await request(registry));
+    })();
+    await registry.child.waitForOutput(/serving a new certificate[^]*serving a new certificate/);
+    isOver = true;
+    await others;
+    expect(new Set(statuses)).toEqual(new Set(["200"]));
+    expect(registry.child.output()).not.toContain("127.0.0.1 - - ");
+    expect(registry.child.output()).toContain("127.0.0.9 - - ");
+  }, 60_000);
+
+  test("says what must lead where when the authority does not get through, and goes on serving", async () => {
+    await using pebble = await startPebble(60);
+    await using folder = await tempFolder();
+    await using registry = await start({ ...pebble, tlsPort: freePort() }, folder.path);
+    const [line] = await registry.child.waitForOutput(/ordering a certificate failed.*/);
+    expect(line).toContain("its port 443 to http.addr");
+    expect(await request(registry)).toBe("200");
+    expect(await registry.child.stop()).toBe(0);
   }, 60_000);
 });

@@ -11,6 +11,8 @@ export interface Pebble extends AsyncDisposable {
   readonly authorityFile: string;
   /** The port that challenges are asked for at, on whatever host: every name leads to 127.0.0.1. */
   readonly challengePort: number;
+  /** The same for TLS. */
+  readonly tlsPort: number;
   /** All that it wrote. */
   output(): string;
 }
@@ -20,7 +22,7 @@ export async function startPebble(validitySeconds: number): Promise<Pebble> {
   await using cleanup = new AsyncDisposableStack();
   const folder = cleanup.use(await tempFolder());
   const inFolder = (name: string): string => join(folder.path, name);
-  const [port, managementPort, challengePort] = [freePort(), freePort(), freePort()];
+  const [port, managementPort, challengePort, tlsPort] = [freePort(), freePort(), freePort(), freePort()];
   const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
   await runCommand(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-keyout", inFolder("key.pem"), "-out", inFolder("cert.pem"), ...subject]);
   const config = {
@@ -29,7 +31,7 @@ export async function startPebble(validitySeconds: number): Promise<Pebble> {
     certificate: inFolder("cert.pem"),
     privateKey: inFolder("key.pem"),
     httpPort: challengePort,
-    tlsPort: 1,
+    tlsPort,
     certificateValidityPeriod: validitySeconds,
   };
   await Bun.write(inFolder("config.json"), JSON.stringify({ pebble: config }));
@@ -42,6 +44,7 @@ export async function startPebble(validitySeconds: number): Promise<Pebble> {
     directoryUrl: `https://localhost:${port}/dir`,
     authorityFile: inFolder("cert.pem"),
     challengePort,
+    tlsPort,
     output: () => child.output(),
     [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
   };

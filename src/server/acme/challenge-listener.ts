@@ -1,12 +1,10 @@
 import { listen, parseAddress } from "../listen.ts";
+import type { ChallengeAnswerer } from "./order.ts";
 
 const PATH = "/.well-known/acme-challenge/";
 
 /** Answers HTTP-01 challenges for as long as it is not disposed of. */
-export interface ChallengeListener extends AsyncDisposable {
-  /** What a challenge's token is answered with. */
-  set(token: string, keyAuthorization: string): void;
-}
+export type ChallengeListener = ChallengeAnswerer & AsyncDisposable;
 
 /**
  * Listens for HTTP-01 challenges.
@@ -26,7 +24,8 @@ export async function listenForChallenges(address: string): Promise<ChallengeLis
       failed: () => new Response("cannot answer\n", { status: 500 }),
     });
     return {
-      set: (token, keyAuthorization) => void answers.set(token, keyAuthorization),
+      type: "http-01",
+      add: async ({ token, keyAuthorization }) => void answers.set(token, keyAuthorization),
       [Symbol.asyncDispose]: async () => await listener.stop(false),
     };
   } catch (error) {
