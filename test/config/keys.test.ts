@@ -1,7 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import { applyEnvironment } from "../../src/config/env.ts";
 import { CONFIG_SCHEMA } from "../../src/config/schema.ts";
 import { findOddKeys } from "../../src/config/unknown-keys.ts";
+import { readYaml } from "../../src/config/yaml.ts";
 import { KEY_TESTS, UNTESTED } from "./keys.ts";
 import { type SchemaKey, schemaKeys } from "./schema-keys.ts";
 
@@ -30,6 +32,15 @@ describe("every key of the schema", () => {
 
   test("that has an effect says which", () => {
     expect(KEYS.filter(({ inert, description }) => inert === undefined && (description ?? "") === "").map(({ key }) => key)).toEqual([]);
+  });
+
+  test("can be set by a variable", () => {
+    const unset = KEYS.filter(({ key }) => key !== "version").filter(({ key }) => {
+      const raw = readYaml("version: 0.1\n", undefined);
+      const problems = applyEnvironment(raw, { [variableOf(key)]: "value" });
+      return problems.length > 0 || raw.warnings.length > 0 || JSON.stringify(raw.values) !== JSON.stringify({ version: 0.1, ...withKey(key) });
+    });
+    expect(unset.map(({ key }) => `${key}: ${variableOf(key)}`)).toEqual([]);
   });
 
   test("that has no effect warns, and says why", () => {
@@ -65,6 +76,11 @@ function byReason(keys: readonly SchemaKey[]): ReadonlyMap<string, readonly stri
     groups.set(reason, [...(groups.get(reason) ?? []), key]);
   }
   return groups;
+}
+
+/** `REGISTRY_HEALTH_FILE_0_INTERVAL` of `health.file[].interval`. */
+function variableOf(key: string): string {
+  return `REGISTRY_${key.replaceAll("[]", ".0").replaceAll(".", "_").toUpperCase()}`;
 }
 
 /** A configuration that holds one key and nothing else: `a.b[].c` as `{a: {b: [{c: …}]}}`. */
