@@ -282,8 +282,16 @@ describe("two processes", () => {
     const [mine, theirs] = await Promise.all([driver.create("/blob"), other.create("/blob")]);
     await Promise.all([mine.write(CONTENT), theirs.write(CONTENT)]);
     await mine.commit();
+    // The store has forgotten these blocks.
+    const refused: (string | null)[] = [];
+    front.intercept = async ({ url }, answer) => {
+      if (url.searchParams.get("comp") !== "blocklist") return undefined;
+      const given = await answer();
+      refused.push(given.headers.get("x-ms-error-code"));
+      return given;
+    };
     await theirs.commit();
-    expect(await hashOf("/blob")).toBe(digestOf(CONTENT));
+    expect([refused, await hashOf("/blob")]).toEqual([["InvalidBlockList"], digestOf(CONTENT)]);
   });
 
   test("that create one file at once with others do not mix them", async () => {

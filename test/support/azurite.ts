@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { join } from "node:path";
-import { ContainerClient, StorageSharedKeyCredential } from "@azure/storage-blob";
+import { ContainerClient, type StoragePipelineOptions, StorageSharedKeyCredential } from "@azure/storage-blob";
 import { startChild } from "./child.ts";
 import { freePort } from "./free-port.ts";
 import { tempFolder } from "./temp-folder.ts";
@@ -12,8 +12,8 @@ const ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I
 
 /** How Azurite is started. */
 export interface AzuriteOptions {
-  /** Files in PEM: it speaks TLS, and takes tokens besides the key. */
-  readonly tls?: { readonly certificateFile: string; readonly keyFile: string };
+  /** It speaks TLS, and takes tokens besides the key. Files in PEM, with that of the authority. */
+  readonly tls?: { readonly certificateFile: string; readonly keyFile: string; readonly authorityFile: string };
 }
 
 /** Microsoft's emulator of the blob service. */
@@ -38,13 +38,18 @@ export async function startAzurite({ tls }: AzuriteOptions = {}): Promise<Azurit
   const folder = cleanup.use(await tempFolder());
   const port = freePort();
   const secure = tls === undefined ? [] : ["--cert", tls.certificateFile, "--key", tls.keyFile, "--oauth", "basic"];
-  const child = startChild([process.execPath, ENTRY, "--skipApiVersionCheck", "--disableTelemetry", "--location", folder.path, "--blobHost", "127.0.0.1", "--blobPort", String(port), ...secure]);
+  // To copy a blob, it asks itself for it.
+  const env = tls === undefined ? {} : { NODE_EXTRA_CA_CERTS: tls.authorityFile };
+  const child = startChild([process.execPath, ENTRY, "--skipApiVersionCheck", "--disableTelemetry", "--location", folder.path, "--blobHost", "127.0.0.1", "--blobPort", String(port), ...secure], env);
   // Asked to end it would wait for connections that are kept open.
   cleanup.defer(async () => void (await child.stop("SIGKILL")));
   await child.waitForOutput(/successfully listens/);
   const url = `${tls === undefined ? "http" : "https"}://127.0.0.1:${port}`;
   const serviceurl = `${url}/${ACCOUNT}`;
-  const container = (name: string): ContainerClient => new ContainerClient(`${serviceurl}/${name}`, new StorageSharedKeyCredential(ACCOUNT, ACCOUNT_KEY));
+  const ca = tls === undefined ? undefined : await Bun.file(tls.authorityFile).text();
+  // The type does not tell all that the SDK takes.
+  const clientOptions = { tlsOptions: { ca } } as StoragePipelineOptions;
+  const container = (name: string): ContainerClient => new ContainerClient(`${serviceurl}/${name}`, new StorageSharedKeyCredential(ACCOUNT, ACCOUNT_KEY), clientOptions);
   const owned = cleanup.move();
   return {
     account: ACCOUNT,

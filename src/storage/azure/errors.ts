@@ -89,7 +89,7 @@ export function callFailure(error: unknown, call: Call): AzureCallError {
   if (!(error instanceof Error)) return new AzureCallError(call, { code: "Error", status: 0, message: String(error) });
   const { code, statusCode, response } = error as RestError;
   const status = response?.status ?? statusCode ?? 0;
-  return new AzureCallError(call, { code: response?.headers.get("x-ms-error-code") ?? code ?? error.name, status, message: firstLine(error.message) });
+  return new AzureCallError(call, { code: response?.headers.get("x-ms-error-code") ?? code ?? error.name, status, message: withoutRequestId(error.message) });
 }
 
 /** Runs something that reads a blob. @throws PathNotFoundError when there is none */
@@ -114,7 +114,7 @@ function connectionErrorIn(error: unknown): StoreConnectionError | undefined {
   return undefined;
 }
 
-/** The store adds lines with the number and the time of the request. */
-function firstLine(message: string): string {
-  return (message.trim().split("\n", 1)[0] ?? "").slice(0, MAX_MESSAGE_CHARACTERS) || "no message";
+/** The store adds the number and the time of the request. */
+function withoutRequestId(message: string): string {
+  return (message.trim().split(/\n|RequestId:/, 1)[0] ?? "").slice(0, MAX_MESSAGE_CHARACTERS) || "no message";
 }

@@ -2,6 +2,8 @@ import type { BlobServiceClient, StorageSharedKeyCredential, UserDelegationKey }
 import { type Clock, SYSTEM_CLOCK } from "../../lib/clock.ts";
 import type { Logger } from "../../telemetry/log.ts";
 
+/** Form of the signatures: every service of the last years takes it, emulators and those on premises too. */
+const SIGNATURE_VERSION = "2020-12-06";
 /** What the store allows for keys of its own making, and for what is signed with them. */
 const MAX_KEY_MS = 7 * 24 * 60 * 60 * 1000;
 const KEY_MS = 24 * 60 * 60 * 1000;
@@ -96,6 +98,7 @@ export class DelegatedSigner implements UrlSigner {
 
 function readingOf({ sdk, container }: SigningOptions, { url, name }: { readonly url: string; readonly name: string }) {
   return {
+    version: SIGNATURE_VERSION,
     containerName: container,
     blobName: name,
     permissions: sdk.BlobSASPermissions.parse("r"),
