@@ -175,15 +175,17 @@ describeWith(["ceph"], "the S3 driver, when the store falters,", () => {
     return Uploads.length;
   }
 
-  /** Which call a request is: of the calls that S3 knows, and on which object. */
+  /** Signatures are in headers: what is tried again has the same URL. */
   function callOf({ method, url }: ProxiedRequest): string {
-    return `${method} ${url.replace(/=[^&]*/g, "")} ${/partNumber=\d+/.exec(url)?.[0] ?? ""}`;
+    return `${method} ${url}`;
   }
 
   /** A plan by which every call fails the first few times. */
   function failingFirst(times: number, fault: Fault): FaultProxy["plan"] {
     const failures = new Map<string, number>();
     return (request) => {
+      // An answer without a body cannot be too short.
+      if (fault.kind === "wrong-length" && request.method === "HEAD") return undefined;
       const call = callOf(request);
       const count = failures.get(call) ?? 0;
       failures.set(call, count + 1);
@@ -200,18 +202,19 @@ describeWith(["ceph"], "the S3 driver, when the store falters,", () => {
     return error;
   }
 
-  const passing: readonly (readonly [string, Fault, number])[] = [
-    ["says 500", INTERNAL, 2],
-    ["says 503 SlowDown", SLOW_DOWN, 2],
-    ["says 502 in HTML", GATEWAY, 2],
-    ["breaks connections", { kind: "reset" }, 2],
-    ["stalls", { kind: "stall" }, 1],
-    ["ends answers early", { kind: "truncate", bodyBytes: 2 }, 1],
-    ["comes to a halt in answers", { kind: "stall-body", bodyBytes: 2 }, 1],
-    ["announces more than it sends, and breaks off", { kind: "wrong-length", byBytes: 7 }, 1],
+  // Where the store did what it was asked for and nobody heard of it, a begun upload may be left, for the purge.
+  const passing: readonly (readonly [string, Fault, number, number])[] = [
+    ["says 500", INTERNAL, 2, 0],
+    ["says 503 SlowDown", SLOW_DOWN, 2, 0],
+    ["says 502 in HTML", GATEWAY, 2, 0],
+    ["breaks connections", { kind: "reset" }, 2, 0],
+    ["stalls", { kind: "stall" }, 1, 0],
+    ["ends answers early", { kind: "truncate", bodyBytes: 2 }, 1, 1],
+    ["comes to a halt in answers", { kind: "stall-body", bodyBytes: 2 }, 1, 1],
+    ["announces more than it sends", { kind: "wrong-length", byBytes: 7 }, 1, 1],
   ];
 
-  test.each(passing)("%s, does everything right in the end", async (_what, fault, times) => {
+  test.each(passing)("%s, does everything right in the end", async (_what, fault, times, maxUnfinished) => {
     await Promise.all(
       Object.values(OPERATIONS).map(async (operation) => {
         const folder = `/passing-${folders++}`;
@@ -225,17 +228,18 @@ describeWith(["ceph"], "the S3 driver, when the store falters,", () => {
         const folder = `/passing-${first + index}`;
         await operation.run(driver, folder);
         await operation.check?.(direct, folder);
-        expect(await unfinished(folder)).toBe(0);
+        expect(await unfinished(folder)).toBeLessThanOrEqual(maxUnfinished);
       }),
     );
   });
 
-  const lasting: readonly (readonly [string, Fault, string, number])[] = [
-    ["says 503 SlowDown", SLOW_DOWN, "SlowDown", MAX_RETRIES],
-    ["breaks connections", { kind: "reset" }, "ECONNRESET", MAX_RETRIES],
-    ["stalls", { kind: "stall" }, "ETIMEDOUT", MAX_RETRIES],
-    ["says that the token has expired", EXPIRED, "ExpiredToken", 0],
-    ["says that access is denied", DENIED, "AccessDenied", 0],
+  // Answers to HEAD have no body that could say why.
+  const lasting: readonly (readonly [string, Fault, RegExp, number])[] = [
+    ["says 503 SlowDown", SLOW_DOWN, /SlowDown|gives no reason \(status 503, 4 attempts\)/, MAX_RETRIES],
+    ["breaks connections", { kind: "reset" }, /ECONNRESET/, MAX_RETRIES],
+    ["stalls", { kind: "stall" }, /ETIMEDOUT/, MAX_RETRIES],
+    ["says that the token has expired", EXPIRED, /ExpiredToken|gives no reason \(status 403\)/, 0],
+    ["says that access is denied", DENIED, /AccessDenied|gives no reason \(status 403\)/, 0],
   ];
 
   test.each(lasting)("%s for good, fails after bounded tries, says why, and harms nothing", async (_what, fault, text, retries) => {
@@ -248,7 +252,7 @@ describeWith(["ceph"], "the S3 driver, when the store falters,", () => {
     );
     proxy.plan = () => fault;
     const failures = await Promise.all(works.map(async ({ name, operation, folder }) => ({ name, message: (await failureOf(operation.run(driver, folder))).message })));
-    for (const { name, message } of failures) expect(`${name}: ${message}`).toContain(text);
+    for (const { name, message } of failures) expect(`${name}: ${message}`).toMatch(text);
     const counts = Map.groupBy(proxy.requests, callOf);
     for (const [, tries] of counts) expect(tries.length).toBeLessThanOrEqual(retries + 1);
     for (const { operation, folder } of works) await operation.unharmed(direct, folder);

@@ -90,7 +90,7 @@ export async function startFaultProxy(target: string): Promise<FaultProxy> {
       case "stall":
         return false;
       case "answer":
-        return await send(client, answerOf(fault));
+        return await send(client, answerOf(fault, message.head.startsWith("HEAD ")));
       case "lost-answer":
         await ask({ hostname, port: Number(port) }, message);
         return breakOff(client);
@@ -124,9 +124,9 @@ function once(socket: Socket, event: "drain" | "close"): Promise<void> {
   return new Promise((resolve) => void socket.once(event, resolve));
 }
 
-function answerOf({ status, headers = {}, body = "" }: Extract<Fault, { readonly kind: "answer" }>): Message {
+function answerOf({ status, headers = {}, body = "" }: Extract<Fault, { readonly kind: "answer" }>, isHead: boolean): Message {
   const lines = Object.entries({ ...headers, "Content-Length": String(Buffer.byteLength(body)) }).map(([name, value]) => `${name}: ${value}\r\n`);
-  return { head: `HTTP/1.1 ${status} Fault\r\n${lines.join("")}\r\n`, body: Buffer.from(body) };
+  return { head: `HTTP/1.1 ${status} Fault\r\n${lines.join("")}\r\n`, body: Buffer.from(isHead ? "" : body) };
 }
 
 /** Sends a request over a connection of its own and collects the answer. */

@@ -2,6 +2,8 @@ import { type Clock, SYSTEM_CLOCK } from "../../lib/clock.ts";
 
 const BASE_DELAY_MS = 100;
 const MAX_DELAY_MS = 10_000;
+/** An overload counts like so many failures more. */
+const OVERLOAD_FAILURES = 2;
 
 /** How often, and for which failures, something is tried again. */
 export interface RetryPolicy {
@@ -9,6 +11,8 @@ export interface RetryPolicy {
   readonly maxRetries: number;
   /** Whether a failure may pass by itself. */
   readonly isTransient: (error: unknown) => boolean;
+  /** Whether the other side has too much to do: it is left alone for longer. */
+  readonly isOverload?: (error: unknown) => boolean;
   /** Ends the waiting: the last failure is thrown. */
   readonly signal?: AbortSignal;
   readonly clock?: Clock;
@@ -24,7 +28,7 @@ export async function retry<T>(work: () => Promise<T>, policy: RetryPolicy): Pro
     } catch (error) {
       if (failures >= policy.maxRetries || !policy.isTransient(error)) throw error;
       failures++;
-      await pauseAfter(failures, policy);
+      await pauseAfter(failures + (policy.isOverload?.(error) === true ? OVERLOAD_FAILURES : 0), policy);
       if (policy.signal?.aborted === true) throw error;
     }
   }

@@ -2,8 +2,9 @@ import type { Readable } from "node:stream";
 import type { ObjectCannedACL, PutObjectCommandInput, S3Client, ServerSideEncryption, StorageClass } from "@aws-sdk/client-s3";
 import type { KeyPage, KeyPageRequest } from "../object-store/children.ts";
 import type { ByteSource } from "../object-store/resumed-stream.ts";
+import { retry } from "../object-store/retry.ts";
 import type { S3Connection, S3Sdk } from "./client.ts";
-import { callFailure, S3CallError } from "./errors.ts";
+import { callFailure, isOverload, isTransient, S3CallError } from "./errors.ts";
 import type { S3Options } from "./options.ts";
 import { StoreConnectionError } from "./transport.ts";
 
@@ -65,6 +66,7 @@ export class Bucket {
   readonly #client: S3Client;
   readonly #name: string;
   readonly #silenceMs: number;
+  readonly #maxRetries: number;
   /** What every new object is given. */
   readonly #attributes: Pick<PutObjectCommandInput, "ContentType" | "ACL" | "StorageClass" | "ServerSideEncryption" | "SSEKMSKeyId">;
   readonly #closed = new AbortController();
@@ -76,6 +78,7 @@ export class Bucket {
     this.#client = client;
     this.#name = options.bucket;
     this.#silenceMs = options.timeout;
+    this.#maxRetries = options.maxretries;
     this.#attributes = attributesOf(options);
   }
 
@@ -302,11 +305,19 @@ export class Bucket {
   }
 
   async #call<T>(operation: string, key: string, send: (options: { readonly abortSignal: AbortSignal }) => Promise<T>): Promise<T> {
-    try {
-      return await send({ abortSignal: this.#closed.signal });
-    } catch (error) {
-      throw callFailure(error, { operation, target: key === "" ? `bucket ${this.#name}` : `${this.#name}/${key}` });
-    }
+    const { signal } = this.#closed;
+    let attempts = 0;
+    return await retry(
+      async () => {
+        attempts++;
+        try {
+          return await send({ abortSignal: signal });
+        } catch (error) {
+          throw callFailure(error, { operation, target: key === "" ? `bucket ${this.#name}` : `${this.#name}/${key}`, attempts });
+        }
+      },
+      { maxRetries: this.#maxRetries, isTransient, isOverload, signal },
+    );
   }
 
   #uploadInput({ key, uploadId }: UploadRef): { readonly Bucket: string; readonly Key: string; readonly UploadId: string } {

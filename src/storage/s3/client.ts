@@ -42,8 +42,8 @@ export async function openConnection(options: S3Options, deps: ObjectStoreDeps):
     responseChecksumValidation: "WHEN_REQUIRED",
     // Costs a round trip, and is of no use where bodies are sent with a signature over them.
     expectContinueHeader: false,
-    maxAttempts: options.maxretries + 1,
-    retryMode: "standard",
+    // Calls are tried again by whoever makes them: the SDK stops trying for all when many fail at once.
+    maxAttempts: 1,
     requestHandler: transport as unknown as NonNullable<S3ClientConfig["requestHandler"]>,
     ...userAgentOf(options, deps),
   };

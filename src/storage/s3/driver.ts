@@ -14,10 +14,11 @@ import { openConnection, type S3Connection } from "./client.ts";
 import { completeUpload } from "./complete.ts";
 import { CreatedObject } from "./created-object.ts";
 import { deleteTree } from "./deletion.ts";
-import { isTransient, orNotFound, S3, S3CallError } from "./errors.ts";
+import { orNotFound, S3, S3CallError } from "./errors.ts";
 import type { S3Options } from "./options.ts";
 import { copyParts, PartUpload, type UploadParts } from "./part-upload.ts";
 import { Presigner } from "./presigner.ts";
+import { StoreConnectionError } from "./transport.ts";
 import { MAX_PARTS, readUnfinished, tailKey, uploadsOf } from "./unfinished.ts";
 import { AppendingWriter, discardFile } from "./writer.ts";
 
@@ -60,7 +61,8 @@ class S3Driver implements StorageDriver, HasObjectKeys {
     this.#bucket = new Bucket(connection, options);
     this.#presigner = presigner;
     this.#keys = new ObjectKeys(options.rootdirectory);
-    this.#policy = { maxRetries: options.maxretries, isTransient };
+    // Calls have been tried again when they fail: what is left to be mended are connections that break while content comes.
+    this.#policy = { maxRetries: options.maxretries, isTransient: (error) => error instanceof StoreConnectionError };
     this.#uploads = {
       bucket: this.#bucket,
       buffers: new PartBuffers(options.chunksize, SHARED_BUFFERS_BYTES),

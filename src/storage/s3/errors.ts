@@ -6,8 +6,20 @@ export const S3 = "s3";
 
 const FULL_CODES: ReadonlySet<string> = new Set(["QuotaExceeded", "QuotaExceededException", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage", "InsufficientCapacity"]);
 const TRANSIENT_STATUS: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
+/** Also where the status says something else: errors come after a status of 200, too, and clocks are set by the answer. */
+const TRANSIENT_CODES: ReadonlySet<string> = new Set(["InternalError", "RequestTimeout", "RequestTimeTooSkewed", "ServiceUnavailable", "OperationAborted"]);
+const OVERLOAD_CODES: ReadonlySet<string> = new Set(["SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestLimitExceeded", "BandwidthLimitExceeded", "TooManyRequests", "TooManyRequestsException"]);
 /** What stores answer that do not know an operation, or want it said otherwise. */
 const REFUSING_CODES: ReadonlySet<string> = new Set(["InvalidRequest", "InvalidDigest", "MissingContentMD5", "NotImplemented", "MethodNotAllowed", "UnsupportedOperation", "MalformedXML"]);
+
+/** A call to the store, as errors tell of it. */
+export interface S3Call {
+  readonly operation: string;
+  /** The bucket, or the object in it. */
+  readonly target: string;
+  /** How often it was tried. */
+  readonly attempts: number;
+}
 
 /** The store refused a call, or could not be asked. */
 export class S3CallError extends Error {
@@ -16,10 +28,10 @@ export class S3CallError extends Error {
   /** The status of its answer; 0 when there was none. */
   readonly status: number;
 
-  constructor(call: { readonly operation: string; readonly target: string }, cause: unknown) {
-    const { code, status, message, requestId, attempts } = factsOf(cause);
+  constructor({ operation, target, attempts }: S3Call, cause: unknown) {
+    const { code, status, message, requestId } = factsOf(cause);
     const facts = [...(status === 0 ? [] : [`status ${status}`]), ...(requestId === undefined ? [] : [`request ${requestId}`]), ...(attempts > 1 ? [`${attempts} attempts`] : [])];
-    super(`${S3}: ${call.operation} ${call.target}: ${code === message ? code : `${code}: ${message}`}${facts.length === 0 ? "" : ` (${facts.join(", ")})`}`, { cause });
+    super(`${S3}: ${operation} ${target}: ${code === message ? code : `${code}: ${message}`}${facts.length === 0 ? "" : ` (${facts.join(", ")})`}`, { cause });
     this.name = "S3CallError";
     this.code = code;
     this.status = status;
@@ -51,8 +63,8 @@ export class S3CallError extends Error {
   }
 }
 
-/** Turns what a call threw into what drivers throw. @param path Named in errors that speak of paths. */
-export function callFailure(error: unknown, call: { readonly operation: string; readonly target: string }): Error {
+/** Turns what a call threw into what drivers throw. */
+export function callFailure(error: unknown, call: S3Call): Error {
   const failure = new S3CallError(call, error);
   if (FULL_CODES.has(failure.code) || failure.status === 507) return new StorageFullError(S3, call.target, failure);
   return failure;
@@ -68,10 +80,15 @@ export async function orNotFound<T>(path: string, work: () => Promise<T>): Promi
   }
 }
 
-/** Whether a failure may pass by itself. */
+/** Whether a call's failure may pass by itself. */
 export function isTransient(error: unknown): boolean {
-  if (error instanceof StoreConnectionError) return true;
-  return error instanceof S3CallError && (TRANSIENT_STATUS.has(error.status) || error.cause instanceof StoreConnectionError);
+  if (!(error instanceof S3CallError)) return false;
+  return TRANSIENT_STATUS.has(error.status) || TRANSIENT_CODES.has(error.code) || isOverload(error) || error.cause instanceof StoreConnectionError;
+}
+
+/** Whether a call failed because the store has too much to do. */
+export function isOverload(error: unknown): boolean {
+  return error instanceof S3CallError && (error.status === 429 || error.status === 503 || OVERLOAD_CODES.has(error.code));
 }
 
 interface ErrorFacts {
@@ -79,13 +96,14 @@ interface ErrorFacts {
   readonly status: number;
   readonly message: string;
   readonly requestId: string | undefined;
-  readonly attempts: number;
 }
 
 function factsOf(error: unknown): ErrorFacts {
-  if (!(error instanceof Error)) return { code: "Error", status: 0, message: String(error), requestId: undefined, attempts: 0 };
-  const metadata: { readonly httpStatusCode?: number; readonly requestId?: string; readonly attempts?: number } = "$metadata" in error && typeof error.$metadata === "object" ? (error.$metadata ?? {}) : {};
-  const code = "Code" in error && typeof error.Code === "string" ? error.Code : error instanceof StoreConnectionError ? error.code : error.name;
+  if (!(error instanceof Error)) return { code: "Error", status: 0, message: String(error), requestId: undefined };
+  const metadata: { readonly httpStatusCode?: number; readonly requestId?: string } = "$metadata" in error && typeof error.$metadata === "object" ? (error.$metadata ?? {}) : {};
+  const named = "Code" in error && typeof error.Code === "string" ? error.Code : error instanceof StoreConnectionError ? error.code : error.name;
+  // Answers to HEAD have no body to say why in.
+  const code = named === "Unknown" ? "the store gives no reason" : named;
   const message = error.message === "UnknownError" || error.message === "" ? code : error.message;
-  return { code, status: metadata.httpStatusCode ?? 0, message, requestId: metadata.requestId, attempts: metadata.attempts ?? 0 };
+  return { code, status: metadata.httpStatusCode ?? 0, message, requestId: metadata.requestId };
 }
