@@ -39,7 +39,9 @@ function registryErrorReply(error: RegistryError, context: RequestContext): Repl
 }
 
 function refusalReply(error: AccessRefusedError, context: RequestContext): Reply {
-  context.parts.log.warn("error authorizing context", { ...requestFields(context), "err.message": error.message });
+  // With a proxy that is not named in http.trustedproxies it is the proxy's address that has to wait: that must be seen.
+  const counted = error.outcome === "throttled" ? { "auth.address": context.loginAddress } : {};
+  context.parts.log.warn("error authorizing context", { ...requestFields(context), ...counted, "err.message": error.message });
   const records = error.required.map((access) => ({ Type: access.type, Class: "", Name: access.name, Action: access.action }));
   const detail = records.length === 0 ? null : records;
   switch (error.outcome) {

@@ -88,6 +88,7 @@ test("http.trustedproxies: failures are counted by the address that a trusted pr
   expect(await statuses(behindProxy)).toEqual([401, 401, 401, 401]);
   await using direct = await startRegistry({ config: { auth, http: { trustedproxies: ["192.0.2.0/24"] } } });
   expect(await statuses(direct)).toEqual([401, 401, 429, 429]);
+  await direct.child.waitForOutput(/error authorizing context.* auth\.address=127\.0\.0\.1 .*http\.request\.remoteaddr=203\.0\.113\.9/);
 });
 
 describe("access rules", () => {
