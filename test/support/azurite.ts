@@ -6,12 +6,13 @@ import { freePort } from "./free-port.ts";
 import { tempFolder } from "./temp-folder.ts";
 
 const ENTRY = join(import.meta.dir, "..", "..", "node_modules", "azurite", "dist", "src", "blob", "main.js");
-/** Both are published, for everybody's Azurite. */
-const ACCOUNT = "devstoreaccount1";
-const ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+/** Published, for everybody's Azurite. */
+const KNOWN_ACCOUNT = { name: "devstoreaccount1", key: "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==" };
 
 /** How Azurite is started. */
 export interface AzuriteOptions {
+  /** Default: the one that every Azurite has. */
+  readonly account?: { readonly name: string; readonly key: string };
   /** It speaks TLS, and takes tokens besides the key. Files in PEM, with that of the authority. */
   readonly tls?: { readonly certificateFile: string; readonly keyFile: string; readonly authorityFile: string };
 }
@@ -20,6 +21,7 @@ export interface AzuriteOptions {
 export interface Azurite extends AsyncDisposable {
   readonly account: string;
   readonly accountKey: string;
+  readonly port: number;
   /** For instance `http://127.0.0.1:41234`. */
   readonly url: string;
   /** A client of the vendor's, to look behind a driver's back. */
@@ -33,31 +35,32 @@ export interface Azurite extends AsyncDisposable {
  * Starts Azurite on loopback, with its data in a folder that goes away with it.
  * @throws Error with its output when it does not come up.
  */
-export async function startAzurite({ tls }: AzuriteOptions = {}): Promise<Azurite> {
+export async function startAzurite({ tls, account = KNOWN_ACCOUNT }: AzuriteOptions = {}): Promise<Azurite> {
   await using cleanup = new AsyncDisposableStack();
   const folder = cleanup.use(await tempFolder());
   const port = freePort();
   const secure = tls === undefined ? [] : ["--cert", tls.certificateFile, "--key", tls.keyFile, "--oauth", "basic"];
   // To copy a blob, it asks itself for it.
-  const env = tls === undefined ? {} : { NODE_EXTRA_CA_CERTS: tls.authorityFile };
+  const env = { AZURITE_ACCOUNTS: `${account.name}:${account.key}`, ...(tls === undefined ? {} : { NODE_EXTRA_CA_CERTS: tls.authorityFile }) };
   const child = startChild([process.execPath, ENTRY, "--skipApiVersionCheck", "--disableTelemetry", "--location", folder.path, "--blobHost", "127.0.0.1", "--blobPort", String(port), ...secure], env);
   // Asked to end it would wait for connections that are kept open.
   cleanup.defer(async () => void (await child.stop("SIGKILL")));
   await child.waitForOutput(/successfully listens/);
   const url = `${tls === undefined ? "http" : "https"}://127.0.0.1:${port}`;
-  const serviceurl = `${url}/${ACCOUNT}`;
+  const serviceurl = `${url}/${account.name}`;
   const ca = tls === undefined ? undefined : await Bun.file(tls.authorityFile).text();
   // The type does not tell all that the SDK takes.
   const clientOptions = { tlsOptions: { ca } } as StoragePipelineOptions;
-  const container = (name: string): ContainerClient => new ContainerClient(`${serviceurl}/${name}`, new StorageSharedKeyCredential(ACCOUNT, ACCOUNT_KEY), clientOptions);
+  const container = (name: string): ContainerClient => new ContainerClient(`${serviceurl}/${name}`, new StorageSharedKeyCredential(account.name, account.key), clientOptions);
   const owned = cleanup.move();
   return {
-    account: ACCOUNT,
-    accountKey: ACCOUNT_KEY,
+    account: account.name,
+    accountKey: account.key,
+    port,
     url,
     container,
     createContainer: async (name) => void (await container(name).create()),
-    section: (name, more = {}) => ({ accountname: ACCOUNT, accountkey: ACCOUNT_KEY, container: name, serviceurl, credentials: { type: "shared_key" }, ...more }),
+    section: (name, more = {}) => ({ accountname: account.name, accountkey: account.key, container: name, serviceurl, credentials: { type: "shared_key" }, ...more }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }

@@ -161,7 +161,7 @@ export class Container {
 
   /** Begins to copy a blob; as a rule it is done at once. @param source Only while it is this one. */
   async startCopy(source: { readonly key: string; readonly etag: string }, destination: string): Promise<CopyState> {
-    const url = (await this.readUrl(source.key)) ?? this.#blob(source.key).url;
+    const url = await this.#connection.signer.sourceUrl({ url: this.#blob(source.key).url, name: source.key });
     const sourceConditions = { ifMatch: source.etag };
     return await this.#replacing(destination, async () => {
       const poller = await this.#call("Copy Blob", destination, () => this.#blob(destination).beginCopyFromURL(url, { sourceConditions }));

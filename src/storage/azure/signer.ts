@@ -24,11 +24,17 @@ export interface SigningOptions {
 
 /** Makes URLs at which somebody reads a blob without credentials, for a while. */
 export interface UrlSigner {
-  /**
-   * @param blob Its plain URL. Whether it is there is not looked at.
-   * @returns undefined when there is nothing to sign with
-   */
-  readUrl(blob: { readonly url: string; readonly name: string }): Promise<string | undefined>;
+  /** @returns undefined when there is nothing to sign with */
+  readUrl(blob: BlobAddress): Promise<string | undefined>;
+  /** @returns A URL from which the store itself copies the blob, when we ask it to. */
+  sourceUrl(blob: BlobAddress): Promise<string>;
+}
+
+/** Which blob a URL is for. */
+export interface BlobAddress {
+  /** Its plain URL. Whether it is there is not looked at. */
+  readonly url: string;
+  readonly name: string;
 }
 
 /** Signs with the account's key. Nothing is asked of the store. */
@@ -41,10 +47,15 @@ export class SharedKeySigner implements UrlSigner {
     this.#options = options;
   }
 
-  async readUrl({ url, name }: { readonly url: string; readonly name: string }): Promise<string> {
+  async readUrl({ url, name }: BlobAddress): Promise<string> {
     const { sdk, expiryMs } = this.#options;
     const expiresOn = new Date(Date.now() + expiryMs);
     return `${url}?${sdk.generateBlobSASQueryParameters({ ...readingOf(this.#options, { url, name }), expiresOn }, this.#credential)}`;
+  }
+
+  /** The key with which we ask is good for the source, too. */
+  async sourceUrl({ url }: BlobAddress): Promise<string> {
+    return url;
   }
 }
 
@@ -67,12 +78,16 @@ export class DelegatedSigner implements UrlSigner {
     this.#clock = clock;
   }
 
-  async readUrl({ url, name }: { readonly url: string; readonly name: string }): Promise<string | undefined> {
+  async readUrl({ url, name }: BlobAddress): Promise<string | undefined> {
     const { sdk, account, expiryMs } = this.#options;
     const key = await this.#currentKey();
     if (key === undefined) return undefined;
     const expiresOn = new Date(this.#clock.now() + expiryMs);
     return `${url}?${sdk.generateBlobSASQueryParameters({ ...readingOf(this.#options, { url, name }), expiresOn }, key, account)}`;
+  }
+
+  async sourceUrl(blob: BlobAddress): Promise<string> {
+    return (await this.readUrl(blob)) ?? blob.url;
   }
 
   #currentKey(): Promise<UserDelegationKey | undefined> {
@@ -96,7 +111,7 @@ export class DelegatedSigner implements UrlSigner {
   }
 }
 
-function readingOf({ sdk, container }: SigningOptions, { url, name }: { readonly url: string; readonly name: string }) {
+function readingOf({ sdk, container }: SigningOptions, { url, name }: BlobAddress) {
   return {
     version: SIGNATURE_VERSION,
     containerName: container,

@@ -255,7 +255,7 @@ function connectionError(error: unknown, what: string): unknown {
 }
 
 function isCertificateError(code: string): boolean {
-  return /CERT|SELF_SIGNED|ISSUER|ERR_TLS_/.test(code);
+  return /CERT|SELF_SIGNED|ISSUER|UNABLE_TO_VERIFY|ERR_TLS_/.test(code);
 }
 
 function asError(reason: unknown): Error {
