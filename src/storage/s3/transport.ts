@@ -127,10 +127,17 @@ export class Transport {
       return { statusCode: incoming.statusCode ?? 0, reason: incoming.statusMessage ?? "", headers: flatHeaders(incoming), body };
     } catch (error) {
       outgoing.destroy();
-      throw connectionError(error, `${request.method} ${request.hostname}`);
+      const failure = connectionError(error, `${request.method} ${request.hostname}`);
+      if (failure instanceof StoreConnectionError) this.#closeIdle();
+      throw failure;
     } finally {
       signal?.removeEventListener("abort", abort);
     }
+  }
+
+  /** Where one connection has died without a sign others may have, too: the next try is to find a new one. */
+  #closeIdle(): void {
+    for (const { freeSockets } of [this.#http, this.#https]) for (const sockets of Object.values(freeSockets)) for (const socket of sockets ?? []) socket.destroy();
   }
 }
 
