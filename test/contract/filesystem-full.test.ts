@@ -48,7 +48,7 @@ describeWith(["tmpfs"], "filesystem driver on a full disk", () => {
     }
     await rm(join(disk, "filler"));
     const before = (await driver.stat("/up/data")).sizeBytes;
-    const writer = await driver.writer("/up/data", { append: true });
+    await using writer = await driver.writer("/up/data", { append: true });
     expect(writer.sizeBytes).toBe(before);
     await writer.write(new Uint8Array(MIB));
     await writer.commit();
@@ -76,12 +76,15 @@ describeWith(["tmpfs"], "filesystem driver on a full disk", () => {
     await expect(driver.getContent("/a/new")).rejects.toThrow(PathNotFoundError);
   });
 
-  test("with no byte left nothing can be begun, but everything be read and deleted", async () => {
+  test("with no byte left nothing can be written, but everything be read and deleted", async () => {
     await driver.putContent("/a/link", "content");
     await driver.putContent("/b/link", "content");
     await fill(0);
     await expect(driver.putContent("/c/link", "x")).rejects.toThrow(StorageFullError);
-    await expect(driver.writer("/up/data", { append: true })).rejects.toThrow(StorageFullError);
+    {
+      await using writer = await driver.writer("/up/data", { append: true });
+      await expect(writer.write(new Uint8Array(1))).rejects.toThrow(StorageFullError);
+    }
     const created = await driver.create("/c/data");
     await expect(created.write(new Uint8Array(1))).rejects.toThrow(StorageFullError);
     await created[Symbol.asyncDispose]();
