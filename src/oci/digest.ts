@@ -13,7 +13,7 @@ export const DIGEST_ALGORITHMS = Object.keys(HEX_LENGTHS) as readonly DigestAlgo
 
 /** Whether a name is that of an accepted algorithm. */
 export function isDigestAlgorithm(text: string): text is DigestAlgorithm {
-  return Object.hasOwn(HEX_LENGTHS, text);
+  return text === "sha256" || Object.hasOwn(HEX_LENGTHS, text);
 }
 
 /** Whether a text is an acceptable digest. */

@@ -72,7 +72,7 @@ export interface StorageDriver extends AsyncDisposable {
   removeIfEmpty?(path: string): Promise<boolean>;
 
   /**
-   * Opens another way to look at the store, for those who look at all of it: made for very many calls at once, and such that other
+   * Opens another way to the store, for those who go over all of it: made for very many calls at once, and such that other
    * users of the driver do not wait for them. Absent where the driver's own calls are as good.
    */
   survey?(): StoreSurvey;
@@ -102,8 +102,11 @@ export interface StorageDriver extends AsyncDisposable {
   listUnfinished?(path: string): AsyncIterable<{ readonly path: string; readonly startedAt: Date; abort(): Promise<void> }>;
 }
 
-/** What can be looked at of a store without changing it, with the driver's own promises and failures. Dispose it when all is seen. */
-export type StoreSurvey = Pick<StorageDriver, "getContent" | "stat" | "list"> & AsyncDisposable;
+/** What a survey can do, with the driver's own promises and failures. Dispose it when all is done. */
+export interface StoreSurvey extends Pick<StorageDriver, "getContent" | "stat" | "list">, AsyncDisposable {
+  /** Deletes a file, and the directory that held it when nothing else is in it. @returns Whether the file was there. */
+  removeFile(path: string): Promise<boolean>;
+}
 
 /** How a whole file is put. */
 export interface PutOptions {

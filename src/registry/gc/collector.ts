@@ -2,7 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { mapConcurrently } from "../../lib/concurrently.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { RepositoryName } from "../../oci/name.ts";
-import type { StorageDriver } from "../../storage/driver.ts";
+import type { StorageDriver, StoreSurvey } from "../../storage/driver.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
 import { parentPath } from "../../storage/paths.ts";
 import type { Logger } from "../../telemetry/log.ts";
@@ -80,7 +80,7 @@ export class CollectorBusyError extends Error {
 
 const BATCH = 500;
 const HEARTBEAT_MS = RUN_TIMEOUT_MS / 6;
-const DELETIONS_AT_ONCE = 32;
+const DELETIONS_AT_ONCE = 128;
 /** How long one that begins looks whether another began at the same moment. */
 const SETTLE_MS = 250;
 
@@ -91,7 +91,7 @@ const SETTLE_MS = 250;
  */
 export async function collectGarbage(driver: StorageDriver, options: CollectOptions): Promise<CollectResult> {
   await using survey = driver.survey?.();
-  const run = new CollectorRun(driver, survey ?? driver, options);
+  const run = new CollectorRun(driver, survey, options);
   return options.dryRun ? await run.rehearse() : await run.collect();
 }
 
@@ -104,7 +104,8 @@ interface Rescued {
 
 class CollectorRun {
   readonly #driver: StorageDriver;
-  /** For looking at everything, before anything is deleted. */
+  readonly #survey: StoreSurvey | undefined;
+  /** For looking at everything. */
   readonly #reader: StoreReader;
   readonly #options: CollectOptions;
   readonly #marker: Marker;
@@ -114,13 +115,15 @@ class CollectorRun {
   /** As last published: what others can read. */
   #state: CollectorState;
   #publishing: Promise<void> = Promise.resolve();
+  #beat: ReturnType<typeof setInterval> | undefined;
   #hasRepositories = false;
 
-  constructor(driver: StorageDriver, reader: StoreReader, options: CollectOptions) {
+  constructor(driver: StorageDriver, survey: StoreSurvey | undefined, options: CollectOptions) {
     this.#driver = driver;
-    this.#reader = reader;
+    this.#survey = survey;
+    this.#reader = survey ?? driver;
     this.#options = options;
-    this.#marker = new Marker(reader);
+    this.#marker = new Marker(this.#reader);
     this.#startedAt = options.clock.now();
     this.#oldBefore = options.graceMs === 0 ? undefined : this.#startedAt - options.graceMs;
     this.#state = { run: Bun.randomUUIDv7(), heartbeatAt: this.#startedAt, condemned: 0, claimed: 0, swept: 0 };
@@ -135,21 +138,26 @@ class CollectorRun {
 
   async collect(): Promise<CollectResult> {
     await this.#begin();
-    const beat = setInterval(() => void this.#publish({}).catch((error: unknown) => this.#options.log.warn("the collector's sign of life could not be written", { "err.message": String(error) })), HEARTBEAT_MS);
+    // Marking can begin meanwhile: it changes nothing.
+    const alone = this.#becomeAlone();
+    alone.catch(() => undefined);
     try {
-      return await this.#collect();
+      return await this.#collect(alone);
     } finally {
-      clearInterval(beat);
+      await alone.catch(() => undefined);
+      clearInterval(this.#beat);
       await this.#publishing;
       await clearRun(this.#driver, this.#state.run);
     }
   }
 
-  async #collect(): Promise<CollectResult> {
+  /** @param alone Resolves when nobody else collects; nothing is condemned before. */
+  async #collect(alone: Promise<void>): Promise<CollectResult> {
     const { clock, pollMs, listener } = this.#options;
     const activeSince = clock.now();
     let marks = await this.#mark(listener);
     let plan = await makePlan(this.#reader, marks, this.#oldBefore);
+    await alone;
     this.#announce(marks, plan);
     const condemned = condemnedBy(plan);
     if (condemned.length > 0) {
@@ -171,10 +179,16 @@ class CollectorRun {
     if (other !== undefined) throw new CollectorBusyError(other);
     await clearDeadRuns(this.#driver);
     await this.#publish({});
-    // Two that began at once: the one that is overwritten finds the other's name, and leaves.
+  }
+
+  /** Of two that began at once, the one that is overwritten finds the other's name, and leaves. The other gives signs of life from then on. */
+  async #becomeAlone(): Promise<void> {
+    const { clock, log } = this.#options;
     await clock.sleep(Math.min(SETTLE_MS, this.#options.pollMs));
     const now = await readState(this.#driver, clock.now());
     if (now !== undefined && now.run !== this.#state.run) throw new CollectorBusyError(now);
+    const warn = (error: unknown): void => log.warn("the collector's sign of life could not be written", { "err.message": String(error) });
+    this.#beat = setInterval(() => void this.#publish({}).catch(warn), HEARTBEAT_MS);
   }
 
   async #mark(listener: MarkListener | undefined): Promise<Marks> {
@@ -272,15 +286,20 @@ class CollectorRun {
 
   // The links go first: at no time is there a link to bytes that are gone. Both within the claim: whoever wants to write them waits.
   async #sweepBlob(digest: Digest, plan: Plan): Promise<void> {
-    const data = plan.blobs.has(digest) ? await statOrUndefined(this.#driver, blobData(digest)) : undefined;
-    // Younger than the run: somebody stored it anew under the same name.
-    if (data !== undefined && data.modifiedAt.getTime() > this.#startedAt && this.#options.graceMs > 0) return;
+    const sizeBytes = plan.blobs.get(digest);
+    if (sizeBytes !== undefined && this.#options.graceMs > 0 && (await this.#isYoungerThanRun(digest))) return;
     for (const name of plan.links.get(digest) ?? []) await this.#deleteLink(layerLink(name, digest), "Deleting layer link path");
-    if (data === undefined) return;
+    if (sizeBytes === undefined) return;
     this.#options.log.info("Deleting blob", { path: blobFolder(digest) });
     if (!(await this.#delete(blobData(digest)))) return;
     this.#counts.deletedBlobs++;
-    this.#counts.freedBytes += data.sizeBytes;
+    this.#counts.freedBytes += sizeBytes;
+  }
+
+  /** Whether somebody stored a blob anew under the same name. */
+  async #isYoungerThanRun(digest: Digest): Promise<boolean> {
+    const data = await statOrUndefined(this.#reader, blobData(digest));
+    return data !== undefined && data.modifiedAt.getTime() > this.#startedAt;
   }
 
   async #deleteLink(path: string, message: string): Promise<void> {
@@ -292,6 +311,7 @@ class CollectorRun {
   /** Deletes a file, and its folder when nothing else is in it. */
   async #delete(path: string): Promise<boolean> {
     this.#requireAlive();
+    if (this.#survey !== undefined) return await this.#survey.removeFile(path);
     const isDeleted = await deleteIfThere(this.#driver, path);
     await this.#driver.removeIfEmpty?.(parentPath(path));
     return isDeleted;

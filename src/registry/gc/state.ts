@@ -1,6 +1,6 @@
 import type { Digest } from "../../oci/digest.ts";
 import { isDigest } from "../../oci/digest.ts";
-import type { StorageDriver } from "../../storage/driver.ts";
+import type { PutOptions, StorageDriver } from "../../storage/driver.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
 import { listAll } from "../../storage/walk.ts";
 import { ROOT } from "../layout.ts";
@@ -19,6 +19,8 @@ import { ROOT } from "../layout.ts";
 export const GC_FOLDER = `${ROOT}/_gc`;
 const FOLDER = GC_FOLDER;
 const STATE = `${FOLDER}/state`;
+/** All of it is worth nothing after a power loss, which ends every run: it must be seen by others, not outlive the machine. */
+const VISIBLE: PutOptions = { durable: false };
 const LINES_PER_FILE = 50_000;
 
 /** How long a run may be silent before nobody heeds it any more, in milliseconds. */
@@ -65,14 +67,14 @@ async function readAnyState(driver: StorageDriver): Promise<CollectorState | und
 
 /** Publishes how far a run is. */
 export async function writeState(driver: StorageDriver, state: CollectorState): Promise<void> {
-  await driver.putContent(STATE, JSON.stringify(state));
+  await driver.putContent(STATE, JSON.stringify(state), VISIBLE);
 }
 
 /** Writes what a run is about to delete. */
 export async function writeCondemned(driver: StorageDriver, run: string, items: readonly Condemned[]): Promise<void> {
   for (let start = 0, file = 0; start < items.length; start += LINES_PER_FILE, file++) {
     const lines = items.slice(start, start + LINES_PER_FILE).map((item) => `${item.kind} ${item.digest}`);
-    await driver.putContent(`${FOLDER}/condemned/${run}/${file}`, lines.join("\n"));
+    await driver.putContent(`${FOLDER}/condemned/${run}/${file}`, lines.join("\n"), VISIBLE);
   }
 }
 
@@ -92,7 +94,7 @@ export async function readCondemned(driver: StorageDriver, state: CollectorState
 
 /** Says that a condemned thing is needed. Only what is not claimed when this was written is safe. */
 export async function writeRescue(driver: StorageDriver, run: string, key: string): Promise<void> {
-  await driver.putContent(`${FOLDER}/rescued/${run}/${key}`, "");
+  await driver.putContent(`${FOLDER}/rescued/${run}/${key}`, "", VISIBLE);
 }
 
 /** Everything that was rescued in a run, by key. */
@@ -120,7 +122,7 @@ export async function clearRun(driver: StorageDriver, run: string): Promise<void
 
 /** Signs that an instance serves this store. */
 export async function writePresence(driver: StorageDriver, instance: string): Promise<void> {
-  await driver.putContent(`${FOLDER}/servers/${instance}`, "");
+  await driver.putContent(`${FOLDER}/servers/${instance}`, "", VISIBLE);
 }
 
 /** Takes an instance's sign of life away. */

@@ -1,6 +1,6 @@
 /** What is asked of one file or folder; names are of the host. */
 export interface SurveyQuestion {
-  readonly op: "read" | "stat" | "list";
+  readonly op: "read" | "stat" | "list" | "remove";
   readonly file: string;
   readonly maxBytes: number;
 }
@@ -29,8 +29,14 @@ export interface SurveyFailure {
   readonly message: string;
 }
 
-/** The answer to one question: bytes of a file, names of a folder in one text, a stat, or why not. */
-export type SurveyOutcome = Uint8Array | string | SurveyStat | SurveyFailure;
+/** The answer to one question: bytes of a file, names of a folder in one text, a stat, whether a file was there, or why not. */
+export type SurveyOutcome = Uint8Array | string | SurveyStat | boolean | SurveyFailure;
 
-/** The answers to a job, in its order. */
-export type SurveyAnswer = readonly SurveyOutcome[];
+/** The answers to a job, in its order; the bytes of files one after the other, which costs a message much less than many small pieces. */
+export interface SurveyAnswer {
+  readonly outcomes: readonly (Exclude<SurveyOutcome, Uint8Array> | Piece)[];
+  readonly bytes: Uint8Array;
+}
+
+/** Where a file's bytes end among all. */
+export type Piece = number;

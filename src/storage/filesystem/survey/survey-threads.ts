@@ -3,7 +3,7 @@ import { NAME_END, type SurveyAnswer, type SurveyJob, type SurveyOutcome, type S
 
 const MAX_THREADS = 4;
 /** So many questions go to a thread in one message: enough that the message costs little, few enough that all threads have some. */
-const QUESTIONS_PER_JOB = 32;
+const QUESTIONS_PER_JOB = 64;
 
 interface Waiting {
   readonly question: SurveyQuestion;
@@ -85,11 +85,16 @@ class Thread {
     for (const job of jobs) reject(job, failure);
   }
 
-  #settle(answer: SurveyAnswer): void {
+  #settle({ outcomes, bytes }: SurveyAnswer): void {
+    let start = 0;
     for (const [index, { resolve, reject: fail }] of (this.#jobs.shift() ?? []).entries()) {
-      const outcome = answer[index];
+      const outcome = outcomes[index];
       if (outcome === undefined) fail(new Error("a thread that looks at files gave no answer"));
-      else resolve(outcome);
+      else if (typeof outcome !== "number") resolve(outcome);
+      else {
+        resolve(bytes.subarray(start, outcome));
+        start = outcome;
+      }
     }
   }
 }

@@ -1,65 +1,100 @@
-import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, type Stats, statSync } from "node:fs";
-import { join } from "node:path";
-import { NAME_END, type SurveyAnswer, type SurveyFailure, type SurveyJob, type SurveyOutcome } from "./survey-messages.ts";
+import { closeSync, constants, openSync, readdirSync, readSync, rmdirSync, type Stats, statSync, unlinkSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { NAME_END, type Piece, type SurveyAnswer, type SurveyFailure, type SurveyJob, type SurveyStat } from "./survey-messages.ts";
 
 /*
- * Looks at many files, one call to the system after the other, away from the thread that serves requests. Every job has one answer,
+ * Looks at many files, or removes them, one call to the system after the other, away from the thread that serves requests. Every job has one answer,
  * in order; names are of the host, and were checked by whoever asks.
  */
 
 declare const self: Worker;
 
 const SCRATCH_BYTES = 64 * 1024;
-const scratch = new Uint8Array(SCRATCH_BYTES);
+/** Bytes of the files of one job; grows with them, and is copied by the message. */
+let gathered = new Uint8Array(16 * SCRATCH_BYTES);
+let gatheredBytes = 0;
 
 self.onmessage = (event: MessageEvent<SurveyJob>) => {
   const { op, files, maxBytes } = event.data;
-  const answer: SurveyAnswer = files.split(NAME_END).map((file) => {
+  gatheredBytes = 0;
+  const outcomes = files.split(NAME_END).map((file) => {
     try {
-      switch (op) {
-        case "read":
-          return read(file, maxBytes);
-        case "stat":
-          return statOf(statSync(file));
-        case "list":
-          return list(file);
-      }
+      return answerTo(op, file, maxBytes);
     } catch (error) {
       return failureOf(error);
     }
   });
-  self.postMessage(answer);
+  const answer: SurveyAnswer = { outcomes, bytes: gathered.slice(0, gatheredBytes) };
+  self.postMessage(answer, [answer.bytes.buffer as ArrayBuffer]);
 };
 
-function read(file: string, maxBytes: number): SurveyOutcome {
+function answerTo(op: SurveyJob["op"], file: string, maxBytes: number): SurveyAnswer["outcomes"][number] {
+  switch (op) {
+    case "read":
+      return read(file, maxBytes);
+    case "stat":
+      return statOf(statSync(file));
+    case "list":
+      return list(file);
+    case "remove":
+      return remove(file);
+  }
+}
+
+function read(file: string, maxBytes: number): Piece | SurveyFailure {
   const fd = openSync(file, constants.O_RDONLY);
   try {
-    const readBytes = readSync(fd, scratch, 0, SCRATCH_BYTES, 0);
-    if (readBytes < SCRATCH_BYTES) return readBytes > maxBytes ? tooLarge(readBytes) : scratch.slice(0, readBytes);
-    const { size } = fstatSync(fd);
-    return size > maxBytes ? tooLarge(size) : readAll(fd, size);
+    const start = gatheredBytes;
+    makeRoom(SCRATCH_BYTES);
+    for (;;) {
+      const readBytes = readSync(fd, gathered, gatheredBytes, SCRATCH_BYTES, gatheredBytes - start);
+      gatheredBytes += readBytes;
+      if (gatheredBytes - start > maxBytes) {
+        gatheredBytes = start;
+        return { code: undefined, message: `${file} has more than the ${maxBytes} bytes allowed here` };
+      }
+      if (readBytes < SCRATCH_BYTES) return gatheredBytes;
+      makeRoom(SCRATCH_BYTES);
+    }
   } finally {
     closeSync(fd);
   }
 }
 
-function readAll(fd: number, size: number): Uint8Array {
-  const bytes = new Uint8Array(size);
-  let length = 0;
-  while (length < size) {
-    const readBytes = readSync(fd, bytes, length, size - length, length);
-    if (readBytes === 0) break;
-    length += readBytes;
-  }
-  return bytes.subarray(0, length);
+function makeRoom(bytes: number): void {
+  if (gathered.length - gatheredBytes >= bytes) return;
+  const larger = new Uint8Array(gathered.length * 2);
+  larger.set(gathered);
+  gathered = larger;
 }
 
-function statOf(found: Stats): SurveyOutcome {
+/** Removes a file, and its folder when nothing else is in it. @returns Whether the file was there. */
+function remove(file: string): boolean {
+  const isRemoved = unlinkIfThere(file);
+  try {
+    rmdirSync(dirname(file));
+  } catch (error) {
+    if (!isCode(error, "ENOTEMPTY", "EEXIST", "ENOENT", "ENOTDIR")) throw error;
+  }
+  return isRemoved;
+}
+
+function unlinkIfThere(file: string): boolean {
+  try {
+    unlinkSync(file);
+    return true;
+  } catch (error) {
+    if (isCode(error, "ENOENT", "ENOTDIR")) return false;
+    throw error;
+  }
+}
+
+function statOf(found: Stats): SurveyStat {
   return { sizeBytes: found.isDirectory() ? 0 : found.size, modifiedAtMs: found.mtimeMs, isDirectory: found.isDirectory() };
 }
 
 /** One text for all names: a slash, which no name has, ends each and follows those of directories once more. */
-function list(folder: string): SurveyOutcome {
+function list(folder: string): string {
   const names: string[] = [];
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     const isDirectory = entry.isDirectory() || (!entry.isFile() && leadsToDirectory(join(folder, entry.name)));
@@ -73,13 +108,13 @@ function leadsToDirectory(path: string): boolean {
     return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
   } catch (error) {
     // A link that leads to itself is no reason to hide its neighbours.
-    if (error instanceof Error && "code" in error && error.code === "ELOOP") return false;
+    if (isCode(error, "ELOOP")) return false;
     throw error;
   }
 }
 
-function tooLarge(sizeBytes: number): SurveyFailure {
-  return { code: undefined, message: `it has ${sizeBytes} bytes, more than are allowed here` };
+function isCode(error: unknown, ...codes: readonly string[]): boolean {
+  return error instanceof Error && "code" in error && typeof error.code === "string" && codes.includes(error.code);
 }
 
 function failureOf(error: unknown): SurveyFailure {

@@ -15,8 +15,8 @@ export interface SurveyNames {
 }
 
 /**
- * Reads, stats and lists by threads of its own: a walk over a whole store is so many small calls to the system that one thread would
- * be busy with nothing else, and requests would wait.
+ * Works by threads of its own: a walk over a whole store is so many small calls to the system that one thread would be busy with
+ * nothing else, and requests would wait.
  */
 export class FilesystemSurvey implements StoreSurvey {
   readonly #names: SurveyNames;
@@ -45,6 +45,12 @@ export class FilesystemSurvey implements StoreSurvey {
     // The root is made by the first write; until then it is empty.
     if (path === "/" && isErrno(failure.cause, "ENOENT")) return { entries: [], next: undefined };
     throw failure;
+  }
+
+  async removeFile(path: string): Promise<boolean> {
+    const outcome = await this.#threads.ask({ op: "remove", file: this.#names.fileOf(path), maxBytes: 0 });
+    if (typeof outcome === "boolean") return outcome;
+    throw failureAt(path, outcome);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
