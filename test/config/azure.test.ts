@@ -6,7 +6,7 @@ import { SILENT_LOGGER } from "../../src/telemetry/log.ts";
 import { makeCertificate } from "../support/certificates.ts";
 
 const KEY = Buffer.from("the key of the account").toString("base64");
-const ACCOUNT = { accountname: "theaccount", accountkey: KEY, container: "the-container" };
+const ACCOUNT = { accountname: "theaccount", accountkey: KEY, container: "the-container", credentials: { type: "shared_key" } };
 
 async function open(options: Readonly<Record<string, unknown>>): Promise<StorageDriver> {
   return await openAzureDriver(AZURE_OPTIONS.parse({ ...ACCOUNT, ...options }), { log: SILENT_LOGGER, userAgent: "registry/1" });
@@ -49,6 +49,15 @@ describe("who asks, and where", () => {
   test("storage.azure.accountname, container, realm and rootdirectory: where blobs are", async () => {
     expect(String(await urlOf({})).split("?")[0]).toBe("https://theaccount.blob.core.windows.net/the-container/docker/x");
     expect(String(await urlOf({ realm: "core.chinacloudapi.cn", rootdirectory: "/some/where" })).split("?")[0]).toBe("https://theaccount.blob.core.chinacloudapi.cn/the-container/some/where/docker/x");
+  });
+  test("storage.azure.legacyrootprefix: whether names begin with a slash", async () => {
+    const pathOf = async (options: Readonly<Record<string, unknown>>): Promise<string> => (await urlOf(options)).pathname;
+    expect(await pathOf({ legacyrootprefix: true })).toBe("/the-container//docker/x");
+    expect(await pathOf({ legacyrootprefix: true, rootdirectory: "/some/where/" })).toBe("/the-container//some/where/docker/x");
+    // A configuration as only distribution 2.x takes it.
+    expect(await pathOf({ credentials: {} })).toBe("/the-container//docker/x");
+    expect(await pathOf({ credentials: {}, legacyrootprefix: false })).toBe("/the-container/docker/x");
+    expect(await pathOf({ credentials: {}, rootdirectory: "/some/where" })).toBe("/the-container/some/where/docker/x");
   });
   test("storage.azure.serviceurl: a service under another name", async () => {
     await using recorder = startRecorder();

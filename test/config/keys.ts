@@ -244,6 +244,7 @@ function ossTests(): readonly KeyTest[] {
 function azureTests(): readonly KeyTest[] {
   const rows: readonly (readonly [string, readonly string[]])[] = [
     ["storage.azure.accountname, container, realm and rootdirectory: where blobs are", ["accountname", "container", "realm", "rootdirectory"]],
+    ["storage.azure.legacyrootprefix: whether names begin with a slash", ["legacyrootprefix"]],
     ["storage.azure.serviceurl: a service under another name", ["serviceurl"]],
     ["storage.azure.accountkey and credentials.type: requests and URLs are signed with it", ["accountkey", "credentials.type"]],
     ["storage.azure.useragent: what requests carry, else the program's name", ["useragent"]],

@@ -42,7 +42,7 @@ export async function startAzurite({ tls, account = KNOWN_ACCOUNT }: AzuriteOpti
   const secure = tls === undefined ? [] : ["--cert", tls.certificateFile, "--key", tls.keyFile, "--oauth", "basic"];
   // To copy a blob, it asks itself for it.
   const env = { AZURITE_ACCOUNTS: `${account.name}:${account.key}`, ...(tls === undefined ? {} : { NODE_EXTRA_CA_CERTS: tls.authorityFile }) };
-  const child = startChild([process.execPath, ENTRY, "--skipApiVersionCheck", "--disableTelemetry", "--location", folder.path, "--blobHost", "127.0.0.1", "--blobPort", String(port), ...secure], env);
+  const child = startChild([process.execPath, ENTRY, "--skipApiVersionCheck", "--disableTelemetry", "--loose", "--location", folder.path, "--blobHost", "127.0.0.1", "--blobPort", String(port), ...secure], env);
   // Asked to end it would wait for connections that are kept open.
   cleanup.defer(async () => void (await child.stop("SIGKILL")));
   await child.waitForOutput(/successfully listens/);

@@ -5,7 +5,7 @@ import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWrit
 import { PathNotFoundError } from "../errors.ts";
 import { listChildren } from "../object-store/children.ts";
 import { HeldPaths } from "../object-store/held-paths.ts";
-import { type HasObjectKeys, ObjectKeys } from "../object-store/keys.ts";
+import type { HasObjectKeys, ObjectKeys } from "../object-store/keys.ts";
 import { CreatedObject } from "../object-store/multipart/created-object.ts";
 import { PartBuffers } from "../object-store/part-buffers.ts";
 import { readWhole, resumedStream } from "../object-store/resumed-stream.ts";
@@ -14,6 +14,7 @@ import { type AzureDeps, openConnection } from "./connection.ts";
 import { type BlobFacts, Container, type Content, type Range } from "./container.ts";
 import { type CopyRules, copyBlob } from "./copy.ts";
 import { AZURE, AzureCallError, orNotFound } from "./errors.ts";
+import { LayoutCheck, objectKeysOf } from "./layout.ts";
 import type { AzureOptions } from "./options.ts";
 import { RewriteWriter } from "./rewrite-writer.ts";
 import { StagedUpload, type UploadParts } from "./upload.ts";
@@ -37,22 +38,25 @@ const WHOLE: Range = { startByte: 0, endByte: Number.POSITIVE_INFINITY };
  * of a `create` that was not committed are not shown, and are forgotten by the store after a week.
  */
 export async function openAzureDriver(options: AzureOptions, deps: AzureDeps): Promise<StorageDriver & HasObjectKeys> {
-  return new AzureDriver(new Container(await openConnection(options, deps)), options);
+  const container = new Container(await openConnection(options, deps));
+  return new AzureDriver(container, options, new LayoutCheck(container, options, deps.log));
 }
 
 class AzureDriver implements StorageDriver, HasObjectKeys {
   readonly name = AZURE;
   readonly #container: Container;
   readonly #keys: ObjectKeys;
+  readonly #layout: LayoutCheck;
   readonly #copying: CopyRules;
   readonly #uploads: UploadParts;
   readonly #held = new HeldPaths(AZURE);
   /** The ETags of what writers of this process committed: a move takes no other bytes than those. */
   readonly #committed = new LruMap<string, string>(MAX_COMMITTED);
 
-  constructor(container: Container, options: AzureOptions) {
+  constructor(container: Container, options: AzureOptions, layout: LayoutCheck) {
     this.#container = container;
-    this.#keys = new ObjectKeys(options.rootdirectory);
+    this.#layout = layout;
+    this.#keys = objectKeysOf(options);
     this.#copying = { maxLooks: options.max_retries, pauseMs: options.retry_delay };
     this.#uploads = { container, buffers: new PartBuffers(BLOCK_BYTES, SHARED_BUFFERS_BYTES) };
   }
@@ -108,12 +112,14 @@ class AzureDriver implements StorageDriver, HasObjectKeys {
     const facts = await this.#container.stat(this.#keys.key(path));
     if (facts !== undefined) return fileInfo(path, facts);
     if (await this.#container.hasBlobs(this.#keys.prefix(path))) return directoryInfo(path);
+    await this.#layout.missed();
     throw new PathNotFoundError(AZURE, path);
   }
 
   async list(path: string, options: ListOptions = {}): Promise<ListPage> {
     const page = await listChildren((request) => this.#container.listChildren(request), this.#keys.prefix(path), options);
     if (page !== undefined) return page;
+    await this.#layout.missed();
     if (path === "/") return { entries: [], next: undefined };
     throw new PathNotFoundError(AZURE, path);
   }
@@ -156,7 +162,10 @@ class AzureDriver implements StorageDriver, HasObjectKeys {
   }
 
   async #open(path: string, range: Range, ifMatch?: string): Promise<Content> {
-    return await orNotFound(path, () => this.#container.open(this.#keys.key(path), range, ifMatch));
+    const content = await this.#container.open(this.#keys.key(path), range, ifMatch);
+    if (content !== undefined) return content;
+    await this.#layout.missed();
+    throw new PathNotFoundError(AZURE, path);
   }
 
   async #fileFacts(path: string): Promise<BlobFacts> {

@@ -18,6 +18,7 @@ export const AZURE_OPTIONS = z
     realm: text().prefault("core.windows.net").describe("Domain of the service."),
     serviceurl: text().optional().describe("URL of the service; default from accountname and realm."),
     rootdirectory: text().prefault("").describe("Prefix of all names."),
+    legacyrootprefix: flag().optional().describe("Whether names begin with a slash, as distribution 2.x writes them; default: yes if neither credentials.type nor rootdirectory is given, as 2.x knows none."),
     max_retries: integer({ min: -1 }).prefault(5).describe("How often a pending copy is looked at; -1: not at all."),
     retry_delay: duration({ min: 0 }).prefault("100ms").describe("Time between looks."),
     skipverify: flag().prefault(false).describe("Do not verify the service's certificate."),

@@ -19,16 +19,21 @@ export function hasObjectKeys(driver: StorageDriver): driver is StorageDriver & 
 export class ObjectKeys {
   readonly #root: string;
   readonly #rootPrefix: string;
+  readonly #leading: string;
 
-  /** @param rootdirectory As configured: `""`, `/`, `/x/` … */
-  constructor(rootdirectory: string) {
+  /**
+   * @param rootdirectory As configured: `""`, `/`, `/x/` …
+   * @param form `leadingSlash`: names keep one slash at the beginning.
+   */
+  constructor(rootdirectory: string, form: { readonly leadingSlash?: boolean } = {}) {
     this.#root = rootdirectory.replace(/\/+$/, "");
+    this.#leading = form.leadingSlash === true ? "/" : "";
     this.#rootPrefix = this.key("/");
   }
 
   /** The name of the object that holds a file. */
   key(path: string): string {
-    return `${this.#root}${path}`.replace(/^\/+/, "");
+    return this.#leading + `${this.#root}${path}`.replace(/^\/+/, "");
   }
 
   /** What the names of all objects in a directory begin with; empty or with a slash at the end. */
