@@ -8,7 +8,8 @@ import { jsonReply, type Reply } from "./reply.ts";
 export function errorReply(error: unknown, context: RequestContext): Reply {
   if (error instanceof RegistryError) return registryErrorReply(error, context);
   if (error instanceof AccessRefusedError) return refusalReply(error, context);
-  context.parts.log.error("request failed", { ...requestFields(context), "err.message": describe(error), ...(error instanceof Error && error.stack !== undefined ? { "err.stack": error.stack } : {}) });
+  if (context.request.signal.aborted) context.parts.log.info("the client went away", { ...requestFields(context), "err.message": describe(error) });
+  else context.parts.log.error("request failed", { ...requestFields(context), "err.message": describe(error), ...(error instanceof Error && error.stack !== undefined ? { "err.stack": error.stack } : {}) });
   return entriesReply(500, [{ code: "UNKNOWN", message: "unknown error" }], context);
 }
 
