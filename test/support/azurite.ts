@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import { join } from "node:path";
 import { ContainerClient, type StoragePipelineOptions, StorageSharedKeyCredential } from "@azure/storage-blob";
 import { startChild } from "./child.ts";
@@ -83,9 +84,9 @@ export interface AzuriteAnswer {
 
 /**
  * Decides on a request: undefined sends it on.
- * @param answer Sends it on and gives what Azurite answers.
+ * @param answer Sends it on, with these headers if there are any, and gives what Azurite answers.
  */
-export type Interception = (request: AzuriteRequest, answer: () => Promise<AzuriteAnswer>) => Promise<AzuriteAnswer | undefined> | AzuriteAnswer | undefined;
+export type Interception = (request: AzuriteRequest, answer: (headers?: Headers) => Promise<AzuriteAnswer>) => Promise<AzuriteAnswer | undefined> | AzuriteAnswer | undefined;
 
 /** Something that stands in front of an Azurite, as a network with its faults does. */
 export interface AzuriteFront extends AsyncDisposable {
@@ -93,18 +94,19 @@ export interface AzuriteFront extends AsyncDisposable {
   intercept: Interception | undefined;
 }
 
-/** Puts something in front of an Azurite. Signatures stay good: they do not cover the host. */
-export async function startAzuriteFront(azurite: Azurite): Promise<AzuriteFront> {
+/** Puts something in front of an Azurite. Signatures stay good: they do not cover the host. @param tls In PEM */
+export async function startAzuriteFront(azurite: Azurite, tls?: { readonly cert: string; readonly key: string }): Promise<AzuriteFront> {
   // Not `Bun.serve`, which leaves the length of a body out that breaks off.
-  const server = createServer((incoming, outgoing) => void answerAt(incoming, outgoing).catch(() => outgoing.destroy()));
+  const listener = (incoming: IncomingMessage, outgoing: ServerResponse): void => void answerAt(incoming, outgoing).catch(() => outgoing.destroy());
+  const server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
   const answerAt = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
     const body = Buffer.concat(await Array.fromAsync(incoming as AsyncIterable<Uint8Array>));
     const { method = "", url: path = "/" } = incoming;
     const url = new URL(path, front.url);
     const headers = new Headers(incoming.headers as Record<string, string>);
-    const answer = async (): Promise<AzuriteAnswer> => {
+    const answer = async (others = headers): Promise<AzuriteAnswer> => {
       // With the host's name as it was: Azurite compares it with that of the source of a copy.
-      const response = await fetch(`${azurite.url}${path}`, { method, headers, redirect: "manual", ...(body.length === 0 ? {} : { body }) });
+      const response = await fetch(`${azurite.url}${path}`, { method, headers: others, redirect: "manual", ...(body.length === 0 ? {} : { body }) });
       return { status: response.status, headers: response.headers, body: await response.bytes() };
     };
     send(outgoing, (await front.intercept?.({ method, url, headers }, answer)) ?? (await answer()), method === "HEAD");
@@ -112,7 +114,7 @@ export async function startAzuriteFront(azurite: Azurite): Promise<AzuriteFront>
   await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
   const front: AzuriteFront = {
-    url: `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`,
+    url: `${tls === undefined ? "http" : "https"}://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`,
     intercept: undefined,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
