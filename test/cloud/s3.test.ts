@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { ListObjectsV2Command } from "@aws-sdk/client-s3";
 import { startCeph } from "../support/ceph.ts";
-import { ACCEPT_ALL, digestOf, expectStatus, pushImage, type Repository, seededBytes, startUpload, uploadLocation, withQuery } from "../support/http.ts";
+import { ACCEPT_ALL, digestOf, expectStatus, pushBlob, pushImage, type Repository, seededBytes, startUpload, uploadLocation, withQuery } from "../support/http.ts";
 import { type Implementation, type RegistryProcess, startRegistry } from "../support/registry-process.ts";
 import { s3Client, s3Section, type S3Server } from "../support/s3-server.ts";
 import { describeWith } from "../support/services.ts";
@@ -27,6 +27,20 @@ describeWith(["ceph"], "on Ceph", () => {
       },
       [Symbol.asyncDispose]: async () => client.destroy(),
     };
+  });
+
+  test("clients are sent to the host and for the time that the configuration says", async () => {
+    await ceph.createBucket("redirected");
+    const outside = ceph.endpoint.replace("127.0.0.1", "localhost");
+    const storage = { filesystem: undefined, s3: s3Section(ceph, "redirected", { redirectendpoint: outside }), redirect: { expiry: "90s" } };
+    await using registry = await startRegistry({ config: { storage } });
+    const digest = await pushBlob({ url: registry.url, name: "redirected" }, "hello");
+    for (const method of ["GET", "HEAD"]) {
+      const { headers } = await expectStatus(307, `${registry.url}/v2/redirected/blobs/${digest}`, { method });
+      const url = new URL(headers.get("location") ?? "");
+      expect([url.origin, url.searchParams.get("X-Amz-Expires")]).toEqual([outside, "90"]);
+      expect(await (await expectStatus(200, url.href, { method })).text()).toBe(method === "GET" ? "hello" : "");
+    }
   });
 
   describeWith(["reference"], "a bucket that is shared with distribution", () => {

@@ -40,7 +40,9 @@ export class Presigner {
       command.middlewareStack.addRelativeTo(
         <A extends { readonly request: unknown }, R>(next: (args: A) => Promise<R>) =>
           async (args: A): Promise<R> => {
-            Object.assign(args.request as object, { protocol: endpoint.protocol, hostname: endpoint.hostname, port: endpoint.port === "" ? undefined : Number(endpoint.port) });
+            const request = args.request as { readonly headers: Readonly<Record<string, string>> };
+            const { protocol, hostname, port, host } = endpoint;
+            Object.assign(request, { protocol, hostname, port: port === "" ? undefined : Number(port), headers: { ...request.headers, host } });
             return await next(args);
           },
         { relation: "before", toMiddleware: "retryMiddleware", name: "publicEndpoint" },
