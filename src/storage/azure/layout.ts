@@ -22,12 +22,12 @@ export function objectKeysOf(options: LayoutOptions): ObjectKeys {
 
 /** Looks once whether there are blobs in the other layout, and says so: to whom it concerns, all images seem to be gone. */
 export class LayoutCheck {
-  readonly #container: Container;
+  readonly #container: Pick<Container, "hasBlobs">;
   readonly #options: LayoutOptions;
   readonly #log: Logger;
   #isDone = false;
 
-  constructor(container: Container, options: LayoutOptions, log: Logger) {
+  constructor(container: Pick<Container, "hasBlobs">, options: LayoutOptions, log: Logger) {
     this.#container = container;
     this.#options = options;
     this.#log = log;

@@ -20,7 +20,7 @@ export const AZURE_OPTIONS = z
     rootdirectory: text().prefault("").describe("Prefix of all names."),
     legacyrootprefix: flag().optional().describe("Whether names begin with a slash, as distribution 2.x writes them; default: yes if neither credentials.type nor rootdirectory is given, as 2.x knows none."),
     max_retries: integer({ min: -1 }).prefault(5).describe("How often a pending copy is looked at; -1: not at all."),
-    retry_delay: duration({ min: 0 }).prefault("100ms").describe("Time between looks."),
+    retry_delay: duration({ min: 0 }).prefault("100ms").describe("Time before the first look; before the second it is twice as long, and so on."),
     skipverify: flag().prefault(false).describe("Do not verify the service's certificate."),
     connectionstring: secret().optional().meta({ secret: true, inert: "accountname and credentials say the same" }),
     useragent: text().optional().describe("What requests are sent as; default the program's name and version."),
@@ -31,6 +31,7 @@ export const AZURE_OPTIONS = z
     };
     require("accountname");
     require("container");
+    if (options.serviceurl !== undefined && !isHttpUrl(options.serviceurl)) context.addIssue({ code: "custom", path: ["serviceurl"], message: "expected a URL, like https://account.blob.example" });
     const type = options.credentials.type ?? (options.accountkey === undefined ? undefined : "shared_key");
     if (type === undefined || !["shared_key", "client_secret", "default_credentials"].includes(type)) {
       context.addIssue({ code: "custom", path: ["credentials", "type"], message: "invalid credentials type, expected shared_key, client_secret or default_credentials" });
@@ -40,6 +41,10 @@ export const AZURE_OPTIONS = z
       if (type === "client_secret" && options.credentials[key] === undefined) context.addIssue({ code: "custom", path: ["credentials", key], message: `no credentials.${key} parameter provided` });
     }
   });
+
+function isHttpUrl(value: string): boolean {
+  return URL.canParse(value) && /^https?:$/.test(new URL(value).protocol);
+}
 
 /** `storage.azure`, parsed. */
 export type AzureOptions = z.output<typeof AZURE_OPTIONS>;

@@ -1,4 +1,4 @@
-import type { BlobServiceClient, StorageSharedKeyCredential, UserDelegationKey } from "@azure/storage-blob";
+import type { StorageSharedKeyCredential, UserDelegationKey } from "@azure/storage-blob";
 import { type Clock, SYSTEM_CLOCK } from "../../lib/clock.ts";
 import type { Logger } from "../../telemetry/log.ts";
 
@@ -20,6 +20,11 @@ export interface SigningOptions {
   readonly container: string;
   /** How long URLs are good. */
   readonly expiryMs: number;
+}
+
+/** Who gives keys to sign with: the service, by the SDK's client. */
+export interface KeyService {
+  getUserDelegationKey(startsOn: Date, expiresOn: Date): Promise<UserDelegationKey>;
 }
 
 /** Makes URLs at which somebody reads a blob without credentials, for a while. */
@@ -64,14 +69,14 @@ export class SharedKeySigner implements UrlSigner {
  * there are no URLs.
  */
 export class DelegatedSigner implements UrlSigner {
-  readonly #service: Pick<BlobServiceClient, "getUserDelegationKey">;
+  readonly #service: KeyService;
   readonly #options: SigningOptions;
   readonly #log: Logger;
   readonly #clock: Clock;
   #key: Promise<UserDelegationKey | undefined> | undefined;
   #renewAt = 0;
 
-  constructor(service: Pick<BlobServiceClient, "getUserDelegationKey">, options: SigningOptions, log: Logger, clock: Clock = SYSTEM_CLOCK) {
+  constructor(service: KeyService, options: SigningOptions, log: Logger, clock: Clock = SYSTEM_CLOCK) {
     this.#service = service;
     this.#options = { ...options, expiryMs: Math.min(options.expiryMs, MAX_KEY_MS / 2) };
     this.#log = log;
