@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { makeCertificate } from "./certificates.ts";
 import { startChild } from "./child.ts";
 import { runCommand } from "./command.ts";
 import { freePort } from "./free-port.ts";
@@ -10,19 +11,28 @@ const ACCESS_KEY = "test";
 const SECRET_KEY = "testsecret";
 const START_MS = 60_000;
 
+/** Ceph, over plain HTTP and over TLS. */
+export interface CephServer extends S3Server {
+  /** For instance `https://127.0.0.1:41235`. */
+  readonly secureEndpoint: string;
+  /** PEM file of the authority that the certificate of that comes from. */
+  readonly authorityFile: string;
+}
+
 /**
  * Starts Ceph with its S3 gateway: one monitor, one daemon that keeps objects in memory, one `radosgw`. Nothing but loopback, nothing
  * outside a folder that goes away with it.
  * @throws Error with its output when it does not come up.
  */
-export async function startCeph(): Promise<S3Server> {
+export async function startCeph(): Promise<CephServer> {
   await using cleanup = new AsyncDisposableStack();
   const folder = cleanup.use(await tempFolder()).path;
-  const [port, monitorPort] = [freePort(), freePort()];
+  const [port, securePort, monitorPort] = [freePort(), freePort(), freePort()];
   const fsid = crypto.randomUUID();
   const conf = join(folder, "ceph.conf");
   for (const name of ["mon", "osd", "rgw"]) await mkdir(join(folder, name));
-  await Bun.write(conf, cephConf({ folder, fsid, port, monitorPort }));
+  await Bun.write(conf, cephConf({ folder, fsid, port, securePort, monitorPort }));
+  const authorityFile = await writeCertificates(folder);
   const ceph = async (command: string, ...args: readonly string[]): Promise<string> => await runCommand([command, "--conf", conf, ...args]);
 
   const monmap = join(folder, "monmap");
@@ -41,7 +51,16 @@ export async function startCeph(): Promise<S3Server> {
   await ceph("radosgw-admin", "user", "create", "--uid=test", "--display-name=test", `--access-key=${ACCESS_KEY}`, `--secret-key=${SECRET_KEY}`);
   const owned = cleanup.move();
   const server = { endpoint, accessKey: ACCESS_KEY, secretKey: SECRET_KEY, region: "us-east-1" };
-  return { ...server, createBucket: (name) => createBucket(server, name), [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return { ...server, secureEndpoint: `https://127.0.0.1:${securePort}`, authorityFile, createBucket: (name) => createBucket(server, name), [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+async function writeCertificates(folder: string): Promise<string> {
+  const authority = await makeCertificate("authority", { isAuthority: true });
+  const { certificate, key } = await makeCertificate("localhost", { issuer: authority });
+  await Bun.write(join(folder, "authority.pem"), authority.certificate);
+  await Bun.write(join(folder, "certificate.pem"), certificate);
+  await Bun.write(join(folder, "key.pem"), key);
+  return join(folder, "authority.pem");
 }
 
 async function untilAnswered(url: string, output: () => string): Promise<void> {
@@ -54,7 +73,15 @@ async function untilAnswered(url: string, output: () => string): Promise<void> {
   }
 }
 
-function cephConf({ folder, fsid, port, monitorPort }: { readonly folder: string; readonly fsid: string; readonly port: number; readonly monitorPort: number }): string {
+interface CephPlan {
+  readonly folder: string;
+  readonly fsid: string;
+  readonly port: number;
+  readonly securePort: number;
+  readonly monitorPort: number;
+}
+
+function cephConf({ folder, fsid, port, securePort, monitorPort }: CephPlan): string {
   return `[global]
 fsid = ${fsid}
 mon initial members = a
@@ -93,7 +120,7 @@ osd data = ${folder}/osd
 osd objectstore = memstore
 memstore device bytes = 8589934592
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:${port} tcp_nodelay=1
+rgw frontends = beast endpoint=127.0.0.1:${port} ssl_endpoint=127.0.0.1:${securePort} ssl_certificate=${folder}/certificate.pem ssl_private_key=${folder}/key.pem tcp_nodelay=1
 rgw data = ${folder}/rgw
 rgw enable usage log = false
 rgw gc obj min wait = 2
