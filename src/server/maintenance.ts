@@ -14,6 +14,9 @@ import { collectorPollMs } from "./build-registry.ts";
 import { loggerOptions } from "./log-options.ts";
 import { openStorage } from "./open-storage.ts";
 
+/** A push writes a manifest's link, and then its tag: beside a registry a younger manifest may be about to get one, whatever the grace. */
+const TAGGING_MS = 5_000;
+
 /** A collection as it is asked for on the command line or by a schedule. */
 export interface CollectionRequest {
   readonly dryRun: boolean;
@@ -72,11 +75,13 @@ export class Maintenance implements AsyncDisposable {
 
   async #collectGarbage(request: CollectionRequest): Promise<CollectResult> {
     const { garbagecollect, retention } = this.#config.storage.maintenance;
-    const graceMs = request.graceMs ?? ((await hasLiveServer(this.#driver, SYSTEM_CLOCK.now())) ? garbagecollect.grace : 0);
+    const isServed = await hasLiveServer(this.#driver, SYSTEM_CLOCK.now());
+    const graceMs = request.graceMs ?? (isServed ? garbagecollect.grace : 0);
     const rules = retention.enabled ? retention.rules : [];
+    const notBefore = (ageMs: number | undefined): number | undefined => (ageMs === undefined ? undefined : Math.max(ageMs, isServed ? TAGGING_MS : 0));
     return await collectGarbage(this.#driver, {
       dryRun: request.dryRun,
-      untaggedAgeMs: (name) => (request.deleteUntagged ? graceMs : untaggedAge(rules, name)),
+      untaggedAgeMs: (name) => notBefore(request.deleteUntagged ? graceMs : untaggedAge(rules, name)),
       keepGoing: request.keepGoing,
       graceMs,
       pollMs: collectorPollMs(this.#config),

@@ -60,6 +60,7 @@ const ODDITIES: readonly Oddity[] = [
     what: "the signatures that registries 2.0 to 2.3 kept beside an untagged manifest",
     make: oddity("signatures", (store) => {
       const { digest } = store.image("signatures", "untagged");
+      store.age(revisionPath("signatures", digest), 1);
       store.write(revisionPath("signatures", digest).replace(/link$/, `signatures/${hexPath(digestOf("signature"))}/link`), digestOf("signature"));
       return digest;
     }),
@@ -133,6 +134,7 @@ const ODDITIES: readonly Oddity[] = [
     what: "a tag with a history, but without a current link",
     make: oddity("nocurrent", (store) => {
       const { digest } = store.image("nocurrent", "history", { tag: "t" });
+      store.age(revisionPath("nocurrent", digest), 1);
       return removed(store, "repositories/nocurrent/_manifests/tags/t/current", digest);
     }),
     served: (made) => [[manifestUrl(made, "t"), 404, "MANIFEST_UNKNOWN"]],

@@ -10,6 +10,8 @@ import { Client, CLIENTS, collect, collectCommand, Dice, neededBlobs, storedBlob
 const SECONDS = Number(process.env["REGISTRY_STRESS_SECONDS"] ?? 15);
 const SEED = Number(process.env["REGISTRY_STRESS_SEED"] ?? Date.now() % 1_000_000);
 const GRACE = ["--grace", "200ms"];
+/** For so long a new manifest without a tag is left alone. */
+const TAGGING_MS = 5_500;
 /** A collector that was killed is not heeded any more after half a minute. */
 const TAKE_OVER_MS = 35_000;
 
@@ -83,8 +85,8 @@ async function workUntil(deadline: number, client: Client): Promise<void> {
 /** Nobody works any more: one last run leaves exactly what is tagged, and all of that can be pulled. */
 async function settle(clients: readonly Client[], registry: RegistryProcess): Promise<void> {
   const before = (await Promise.all(clients.map((client) => client.pullAll()))).flat();
-  // Links are deleted when they were not written within the grace, here none; and a run that was killed is waited for.
-  await Bun.sleep(300);
+  // Beside a registry a manifest that was just pushed may be about to get its tag.
+  await Bun.sleep(TAGGING_MS);
   await collectSoon(registry);
   expect(storedBlobs(registry.storageFolder)).toEqual(neededBlobs(before));
   expect((await Promise.all(clients.map((client) => client.pullAll()))).flat()).toEqual(before);
