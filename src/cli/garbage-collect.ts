@@ -1,3 +1,4 @@
+import { constants, setPriority } from "node:os";
 import type { Command } from "commander";
 import { parseDuration } from "../lib/fields.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -36,6 +37,8 @@ async function garbageCollect(file: string | undefined, flags: Flags, context: C
   await using maintenance = await openMaintenance(file, context.env);
   const printer = new Printer(context, flags);
   const graceMs = flags.grace === undefined ? undefined : parseGrace(flags.grace);
+  // Who serves goes first where there is not processor enough for both.
+  if (await maintenance.isServed()) setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
   const interrupted = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interrupted.abort(new Error(`ended by ${signal}; what is left goes with the next run`)));
   let result: CollectionOutcome;
