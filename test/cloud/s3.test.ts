@@ -1,16 +1,16 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { ListObjectsV2Command } from "@aws-sdk/client-s3";
-import { startCeph } from "../support/ceph.ts";
+import { type CephServer, startCeph } from "../support/ceph.ts";
 import { ACCEPT_ALL, digestOf, expectStatus, pushBlob, pushImage, type Repository, seededBytes, startUpload, uploadLocation, withQuery } from "../support/http.ts";
 import { type Implementation, type RegistryProcess, startRegistry } from "../support/registry-process.ts";
-import { s3Client, s3Section, type S3Server } from "../support/s3-server.ts";
+import { s3Client, s3Section } from "../support/s3-server.ts";
 import { describeWith } from "../support/services.ts";
 import { registryOnStore } from "./registry-on-store.ts";
 
 const MIB = 1024 * 1024;
 
 describeWith(["ceph"], "on Ceph", () => {
-  let ceph: S3Server;
+  let ceph: CephServer;
   beforeAll(async () => {
     ceph = await startCeph();
   });
@@ -41,6 +41,17 @@ describeWith(["ceph"], "on Ceph", () => {
       expect([url.origin, url.searchParams.get("X-Amz-Expires")]).toEqual([outside, "90"]);
       expect(await (await expectStatus(200, url.href, { method })).text()).toBe(method === "GET" ? "hello" : "");
     }
+  });
+
+  test("a store with a certificate of a private authority is trusted when SSL_CERT_FILE names that", async () => {
+    await ceph.createBucket("secure");
+    const storage = { filesystem: undefined, s3: s3Section({ ...ceph, endpoint: ceph.secureEndpoint }, "secure"), redirect: { disable: true } };
+    await using registry = await startRegistry({ config: { storage }, env: { SSL_CERT_FILE: ceph.authorityFile } });
+    const repository: Repository = { url: registry.url, name: "secure" };
+    const content = seededBytes(23 * MIB, 1);
+    const patched = await expectStatus(202, await startUpload(repository), { method: "PATCH", body: new Blob([content]) });
+    await expectStatus(201, withQuery(uploadLocation(repository, patched), { digest: digestOf(content) }), { method: "PUT" });
+    expect(digestOf(await (await expectStatus(200, `${registry.url}/v2/secure/blobs/${digestOf(content)}`)).bytes())).toBe(digestOf(content));
   });
 
   describeWith(["reference"], "a bucket that is shared with distribution", () => {
