@@ -31,8 +31,28 @@ const PURGE_SPREAD_MS = 60 * MINUTE_MS;
 
 /** Serves until a signal ends it. @throws Error that names what is wrong with configuration, store or address */
 export async function serve(loaded: LoadedConfig, env: Environment): Promise<void> {
-  const server = await startServer(loaded, env);
-  await runUntilSignal({ stop: async (signal) => await server.stop(signal), kill: () => process.exit(1), reload: async () => await server.reload() }, server.log);
+  const starting = startServer(loaded, env);
+  // Before anybody is told that it listens: whoever waits for that may send a signal at once.
+  const ended = runUntilSignal({
+    stop: async (signal) => await (await starting).stop(signal),
+    kill: () => process.exit(1),
+    reload: (signal) =>
+      starting.then(
+        (server) => reload(server, signal),
+        () => undefined,
+      ),
+  });
+  await starting;
+  await ended;
+}
+
+async function reload(server: RunningServer, signal: NodeJS.Signals): Promise<void> {
+  server.log.info("reloading", { signal });
+  try {
+    await server.reload();
+  } catch (error) {
+    server.log.error("reload failed", { "err.message": error instanceof Error ? error.message : String(error) });
+  }
 }
 
 /** A server that runs. */
