@@ -166,6 +166,7 @@ class Server {
       async () => await app.health[Symbol.asyncDispose](),
       async () => await clearPresence(app.driver, app.instanceId),
       async () => await app.local.registry[Symbol.asyncDispose](),
+      async () => await app.descriptorCache?.[Symbol.asyncDispose](),
       async () => await app.driver[Symbol.asyncDispose](),
       async () => await app.tracing?.shutdown(),
     ];
