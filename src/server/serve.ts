@@ -3,6 +3,7 @@ import { loadConfig, type LoadedConfig } from "../config/load.ts";
 import { formatProblem } from "../config/problem.ts";
 import { SYSTEM_CLOCK } from "../lib/clock.ts";
 import type { ProxyRegistry } from "../proxy/proxy-registry.ts";
+import type { Debris } from "../registry/gc/debris.ts";
 import { clearPresence, PRESENCE_INTERVAL_MS, writePresence } from "../registry/gc/state.ts";
 import { LineWriter } from "../telemetry/line-writer.ts";
 import { openLogger, type RootLogger } from "../telemetry/logger.ts";
@@ -250,13 +251,18 @@ function collection(loaded: LoadedConfig, app: App, log: RootLogger): (signal: A
     const startedAt = performance.now();
     try {
       const result = await maintenance.collect({ dryRun: garbagecollect.dryrun, deleteUntagged: garbagecollect.deleteuntagged, keepGoing: false, graceMs: garbagecollect.grace, signal });
-      log.info("garbage collection finished", { ...result, doubts: result.doubts.length });
+      const { debris, doubts, ...counts } = result;
+      log.info("garbage collection finished", { ...counts, ...debrisFields(debris), doubts: doubts.length });
       app.metrics?.collections.finished("ok", { ...result, durationSeconds: result.durationMs / 1000 });
     } catch (error) {
       app.metrics?.collections.finished("failed", { deletedBlobs: 0, freedBytes: 0, durationSeconds: (performance.now() - startedAt) / 1000 });
       throw error;
     }
   };
+}
+
+function debrisFields(debris: Debris): Readonly<Record<string, number>> {
+  return { deletedTags: debris.tags, deletedReferrerLinks: debris.referrerLinks, deletedLeftovers: debris.leftovers, deletedRepositories: debris.repositories };
 }
 
 function nextRun(options: { readonly interval: number; readonly cron?: string | undefined }): () => number {

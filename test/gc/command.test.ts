@@ -102,7 +102,8 @@ describe("what is written", () => {
     const orphan = store.blob("a", "orphan");
     const { stdout, stderr, exitCode } = await store.run(["garbage-collect", "--quiet"]);
     expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 0 });
-    expect(stderr).toContain(`/docker/registry/v2/${blobPath(orphan).slice(0, -"/data".length)}`);
+    expect(stderr).toContain(`Deleting blob: /docker/registry/v2/${blobPath(orphan).slice(0, -"/data".length)}`);
+    expect(stderr).toContain(`Deleting layer link path: /docker/registry/v2/${layerPath("a", orphan)}`);
     expect(store.hasBytes(orphan)).toBe(false);
   });
 

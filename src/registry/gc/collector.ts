@@ -290,7 +290,7 @@ class CollectorRun {
     if (sizeBytes !== undefined && this.#options.graceMs > 0 && (await this.#isYoungerThanRun(digest))) return;
     for (const name of plan.links.get(digest) ?? []) await this.#deleteLink(layerLink(name, digest), "Deleting layer link path");
     if (sizeBytes === undefined) return;
-    this.#options.log.info("Deleting blob", { path: blobFolder(digest) });
+    this.#options.log.info(`Deleting blob: ${blobFolder(digest)}`);
     if (!(await this.#delete(blobData(digest)))) return;
     this.#counts.deletedBlobs++;
     this.#counts.freedBytes += sizeBytes;
@@ -305,7 +305,8 @@ class CollectorRun {
   async #deleteLink(path: string, message: string): Promise<void> {
     if (!(await this.#delete(path))) return;
     this.#counts.deletedLinks++;
-    this.#options.log.info(message, { path });
+    // The texts of distribution, which people look for.
+    this.#options.log.info(`${message}: ${path}`);
   }
 
   /** Deletes a file, and its folder when nothing else is in it. */
