@@ -1,12 +1,12 @@
 import { mapConcurrently } from "../../lib/concurrently.ts";
 import type { RepositoryName } from "../../oci/name.ts";
 import type { StorageDriver } from "../../storage/driver.ts";
-import { PathNotFoundError } from "../../storage/errors.ts";
 import { childPath, parentPath } from "../../storage/paths.ts";
 import type { Logger } from "../../telemetry/log.ts";
-import { blobData, blobFolder, layerLink, referrerLink, REPOSITORIES, repositoryFolder, revisionLink, tagCurrentLink, tagFolder } from "../layout.ts";
+import { blobData, blobFolder, layerLink, referrerLink, REPOSITORIES, repositoryFolder, revisionLink } from "../layout.ts";
+import { deleteIfThere, deleteTagIf, removeUpwards } from "./delete-tag.ts";
 import { childrenOf, referrerPairs } from "./inventory.ts";
-import { type DanglingTag, type Marks, readLink, statOrUndefined } from "./mark.ts";
+import { type DanglingTag, type Marks, statOrUndefined } from "./mark.ts";
 import type { Plan } from "./plan.ts";
 import { GC_FOLDER } from "./state.ts";
 
@@ -57,17 +57,6 @@ export async function sweepDebris(driver: StorageDriver, options: DebrisOptions)
   return sweeper.counts;
 }
 
-/** Deletes a path. @returns Whether there was something. */
-export async function deleteIfThere(driver: StorageDriver, path: string): Promise<boolean> {
-  try {
-    await driver.delete(path);
-    return true;
-  } catch (error) {
-    if (error instanceof PathNotFoundError) return false;
-    throw error;
-  }
-}
-
 class Sweeper {
   readonly counts = { tags: 0, referrerLinks: 0, leftovers: 0, repositories: 0 };
   readonly #driver: StorageDriver;
@@ -103,13 +92,11 @@ class Sweeper {
     }
   }
 
-  // Looked at again, as late as can be: a push may have moved the tag, or brought back what it points to.
+  // Looked at again: a push may have moved the tag, or brought back what it points to.
   async #sweepTag({ name, tag, digest }: DanglingTag): Promise<void> {
-    const path = tagCurrentLink(name, tag);
-    const info = await statOrUndefined(this.#driver, path);
-    if (info === undefined || !this.#isQuiet(info.modifiedAt)) return;
-    if ((await statOrUndefined(this.#driver, blobData(digest))) !== undefined || (await readLink(this.#driver, path)) !== digest) return;
-    if (!(await deleteIfThere(this.#driver, tagFolder(name, tag)))) return;
+    const isDoomed = async ({ target, modifiedAt }: { readonly target: string; readonly modifiedAt: Date }): Promise<boolean> =>
+      target === digest && this.#isQuiet(modifiedAt) && (await statOrUndefined(this.#driver, blobData(digest))) === undefined;
+    if (!(await deleteTagIf(this.#driver, { name, tag, isDoomed }))) return;
     this.#options.log.info("deleting dangling tag", { repository: name, tag, digest });
     this.counts.tags++;
   }
@@ -123,7 +110,7 @@ class Sweeper {
       if (info === undefined || !this.#isQuiet(info.modifiedAt)) continue;
       if ((await statOrUndefined(this.#driver, revisionLink(name, referrer))) !== undefined) continue;
       if (await deleteIfThere(this.#driver, link)) this.counts.referrerLinks++;
-      await this.#removeUpwards(parentPath(link), `${repositoryFolder(name)}/_referrers`);
+      await removeUpwards(this.#driver, parentPath(link), `${repositoryFolder(name)}/_referrers`);
     }
   }
 
@@ -194,11 +181,5 @@ class Sweeper {
     for (const { name, isDirectory } of children) if (isDirectory && !name.startsWith("_")) await this.#removeUnusedNames(childPath(folder, name));
     const isUsed = folder === REPOSITORIES || children.some(({ name, isDirectory }) => !isDirectory || name.startsWith("_"));
     if (!isUsed) await this.#driver.removeIfEmpty?.(folder);
-  }
-
-  async #removeUpwards(folder: string, top: string): Promise<void> {
-    for (let each = folder; each !== top && each.startsWith(top); each = parentPath(each)) {
-      if (!(await this.#driver.removeIfEmpty?.(each))) return;
-    }
   }
 }

@@ -12,6 +12,7 @@ import { ROOT } from "../layout.ts";
  *   ├── state                     the run under way, as JSON: see CollectorState
  *   ├── condemned/<run>/<n>       what the run is about to delete, a line each, in the order of deletion
  *   ├── rescued/<run>/<key>       somebody needs it after all
+ *   ├── tags/<uuid>              the link of a tag that is being deleted
  *   └── servers/<instance>        a registry that serves this store; its modification time is its sign of life
  */
 
@@ -110,7 +111,7 @@ export async function readRescued(driver: StorageDriver, run: string): Promise<R
 
 /** Removes what dead runs left. */
 export async function clearDeadRuns(driver: StorageDriver): Promise<void> {
-  for (const path of [STATE, `${FOLDER}/condemned`, `${FOLDER}/rescued`]) await deleteIfThere(driver, path);
+  for (const path of [STATE, `${FOLDER}/condemned`, `${FOLDER}/rescued`, `${FOLDER}/tags`]) await deleteIfThere(driver, path);
 }
 
 /** Removes what a run left, and nothing of another one that took its place. */

@@ -1,11 +1,11 @@
 import { isDigest } from "../../oci/digest.ts";
 import type { RepositoryName, Tag } from "../../oci/name.ts";
 import type { StorageDriver } from "../../storage/driver.ts";
-import { PathNotFoundError } from "../../storage/errors.ts";
 import type { Logger } from "../../telemetry/log.ts";
+import { deleteTagIf } from "../gc/delete-tag.ts";
 import { repositoryNames, tagsOf } from "../gc/inventory.ts";
 import { readLink, statOrUndefined } from "../gc/mark.ts";
-import { revisionLink, tagCurrentLink, tagFolder } from "../layout.ts";
+import { revisionLink, tagCurrentLink } from "../layout.ts";
 import { readPullTimes } from "./pull-times.ts";
 import { decideTags, type RetentionRule, rulesFor, type TagDecision, type TagFacts } from "./rules.ts";
 
@@ -76,30 +76,15 @@ async function isOfHeldManifest(driver: StorageDriver, name: RepositoryName, tag
 async function deleteTag(driver: StorageDriver, name: RepositoryName, what: { readonly decision: TagDecision; readonly options: RetentionOptions }): Promise<boolean> {
   const { tag } = what.decision.tag;
   if (what.options.dryRun) return true;
-  // Looked at again, as late as can be: a push may have moved the tag since.
-  if (await wasMoved(driver, name, what.decision.tag)) return false;
-  what.options.log.info("retention deletes tag", { repository: name, tag, digest: what.decision.tag.digest });
-  return await deleteIfThere(driver, tagFolder(name, tag));
-}
-
-async function wasMoved(driver: StorageDriver, name: RepositoryName, facts: TagFacts): Promise<boolean> {
-  const path = tagCurrentLink(name, facts.tag);
-  const info = await statOrUndefined(driver, path);
-  return info === undefined || info.modifiedAt.getTime() !== facts.pushedAt || (await readLink(driver, path)) !== facts.digest;
+  const { digest, pushedAt } = what.decision.tag;
+  // Looked at again: a push may have moved the tag since.
+  const isDeleted = await deleteTagIf(driver, { name, tag, isDoomed: ({ target, modifiedAt }) => target === digest && modifiedAt.getTime() === pushedAt });
+  if (isDeleted) what.options.log.info("retention deletes tag", { repository: name, tag, digest });
+  return isDeleted;
 }
 
 /** How old a repository's untagged manifests must be to be collected, by the rules; undefined where they stay. */
 export function untaggedAge(rules: readonly RetentionRule[], name: RepositoryName): number | undefined {
   const ages = rulesFor(rules, name).map((rule) => rule.untaggedafter).filter((age): age is number => age !== undefined);
   return ages.length === 0 ? undefined : Math.min(...ages);
-}
-
-async function deleteIfThere(driver: StorageDriver, path: string): Promise<boolean> {
-  try {
-    await driver.delete(path);
-    return true;
-  } catch (error) {
-    if (error instanceof PathNotFoundError) return false;
-    throw error;
-  }
 }
