@@ -45,7 +45,16 @@ const WORKS: readonly Work[] = [
   { name: "push, PATCH without a length", bucket: "new", measure: (registry, { big }) => stream(registry, big, () => pushStreamed(registry, big)) },
   { name: "push, one PUT", bucket: "new", measure: (registry, { big }) => stream(registry, big, () => pushAtOnce(registry, big)) },
   { name: "pull through the registry", bucket: "pulls", measure: (registry, { big }) => stream(registry, big, () => pull(registry, big)) },
-  { name: "catalog", bucket: "lists", measure: async (registry, { lists }) => [cost("time", "ms", await listMs(`${registry.url}/v2/_catalog?n=${PAGE}`, { field: "repositories", count: lists.repositories }))] },
+  {
+    name: "catalog",
+    bucket: "lists",
+    async measure(registry, { lists }) {
+      const list = (): Promise<number> => listMs(`${registry.url}/v2/_catalog?n=${PAGE}`, { field: "repositories", count: lists.repositories });
+      // The first one opens connections, and warms what is compiled while it runs.
+      await list();
+      return [cost("time, the second one", "ms", await list())];
+    },
+  },
   {
     name: "tags of all repositories",
     bucket: "lists",

@@ -53,8 +53,8 @@ class S3Driver implements StorageDriver, HasObjectKeys {
   readonly #uploads: UploadParts;
   readonly #held = new HeldPaths(S3);
   readonly #creating = new Set<PartUpload>();
-  /** The ETags of what writers of this process committed: a move takes no other bytes than those. */
-  readonly #committed = new LruMap<string, string>(MAX_COMMITTED);
+  /** What writers of this process committed: a move takes no other bytes than those, and need not ask for them. */
+  readonly #committed = new LruMap<string, CopySource>(MAX_COMMITTED);
 
   constructor(connection: S3Connection, options: S3Options, presigner: Presigner) {
     this.#options = options;
@@ -86,7 +86,9 @@ class S3Driver implements StorageDriver, HasObjectKeys {
   }
 
   async putContent(path: string, content: Uint8Array | string): Promise<void> {
-    await this.#bucket.put(this.#keys.key(path), typeof content === "string" ? Buffer.from(content) : content);
+    const key = this.#keys.key(path);
+    this.#committed.delete(key);
+    await this.#bucket.put(key, typeof content === "string" ? Buffer.from(content) : content);
   }
 
   async reader(path: string, range?: ByteRange): Promise<ReadableStream<Uint8Array>> {
@@ -109,7 +111,7 @@ class S3Driver implements StorageDriver, HasObjectKeys {
     const hold = this.#held.take(path);
     try {
       const found = append ? await readUnfinished(this.#bucket, key) : await discardFile({ bucket: this.#bucket, key }, await uploadsOf(this.#bucket, key));
-      return new AppendingWriter({ ...this.#uploads, key, hold, policy: this.#policy, committed: (etag) => this.#committed.set(key, etag) }, found);
+      return new AppendingWriter({ ...this.#uploads, key, hold, policy: this.#policy, committed: (object) => this.#committed.set(key, object) }, found);
     } catch (error) {
       hold[Symbol.dispose]();
       throw error;
@@ -117,8 +119,10 @@ class S3Driver implements StorageDriver, HasObjectKeys {
   }
 
   async create(path: string): Promise<FileWriter> {
-    const upload = new PartUpload(this.#uploads, this.#keys.key(path));
+    const key = this.#keys.key(path);
+    const upload = new PartUpload(this.#uploads, key);
     this.#creating.add(upload);
+    this.#committed.delete(key);
     return new CreatedObject(upload, () => void this.#creating.delete(upload));
   }
 
@@ -140,18 +144,18 @@ class S3Driver implements StorageDriver, HasObjectKeys {
 
   async move(source: string, destination: string): Promise<void> {
     const [from, to] = [this.#keys.key(source), this.#keys.key(destination)];
-    const facts = await this.#fileFacts(source);
     const committed = this.#committed.get(from);
-    if (committed !== undefined && committed !== "" && committed !== facts.etag) throw new Error(`${S3}: ${source} was written to by somebody else after it was committed`);
-    if (from === to) return;
-    await this.#copy(from, to, facts);
-    await this.#bucket.remove(from);
+    if (from === to) return void (await this.#fileFacts(source));
+    await this.#copy({ path: source, key: from, ...(committed ?? (await this.#fileFacts(source))) }, to);
     this.#committed.delete(from);
+    await this.#bucket.remove(from);
   }
 
   async delete(path: string): Promise<void> {
+    const key = this.#keys.key(path);
+    this.#committed.delete(key);
     const inUse = new Set(await Promise.all([...this.#creating].map((upload) => upload.uploadId())));
-    await deleteTree(this.#bucket, { path, key: this.#keys.key(path), prefix: this.#keys.prefix(path), isInUse: (uploadId) => inUse.has(uploadId) });
+    await deleteTree(this.#bucket, { path, key, prefix: this.#keys.prefix(path), isInUse: (uploadId) => inUse.has(uploadId) });
   }
 
   async redirectUrl(path: string, { method }: RedirectRequest): Promise<string> {
@@ -203,12 +207,22 @@ class S3Driver implements StorageDriver, HasObjectKeys {
     };
   }
 
-  async #copy(from: string, to: string, { sizeBytes, etag }: ObjectFacts): Promise<void> {
+  /** @throws PathNotFoundError when the source is gone, Error when it is no longer the one that is meant */
+  async #copy(source: CopySource & { readonly path: string; readonly key: string }, to: string): Promise<void> {
+    try {
+      await orNotFound(source.path, () => this.#copyObject(source, to));
+    } catch (error) {
+      if (error instanceof S3CallError && error.isChanged) throw new Error(`${S3}: ${source.path} was written to by somebody else after it was committed`, { cause: error });
+      throw error;
+    }
+  }
+
+  async #copyObject({ key, sizeBytes, etag }: CopySource & { readonly key: string }, to: string): Promise<void> {
     const { multipartcopythresholdsize, multipartcopychunksize, multipartcopymaxconcurrency } = this.#options;
-    if (sizeBytes <= multipartcopythresholdsize) return await this.#bucket.copy(from, to, etag);
+    if (sizeBytes <= multipartcopythresholdsize) return await this.#bucket.copy(key, to, etag);
     const upload = await this.#bucket.createUpload(to);
     const partBytes = Math.max(multipartcopychunksize, Math.ceil(sizeBytes / MAX_PARTS));
-    const parts = await copyParts(this.#bucket, upload, { key: from, sizeBytes, etag, partBytes, concurrency: multipartcopymaxconcurrency });
+    const parts = await copyParts(this.#bucket, upload, { key, sizeBytes, etag, partBytes, concurrency: multipartcopymaxconcurrency });
     try {
       await completeUpload(this.#bucket, upload, parts);
     } catch (error) {
@@ -217,6 +231,9 @@ class S3Driver implements StorageDriver, HasObjectKeys {
     }
   }
 }
+
+/** Which bytes are to be copied. */
+type CopySource = Pick<ObjectFacts, "sizeBytes" | "etag">;
 
 function directoryInfo(path: string): FileInfo {
   return { path, sizeBytes: 0, modifiedAt: new Date(0), isDirectory: true };

@@ -14,7 +14,7 @@ export interface WriterParts extends UploadParts {
   readonly hold: Disposable;
   readonly policy: RetryPolicy;
   /** Told of the object that a commit made. */
-  readonly committed: (etag: string) => void;
+  readonly committed: (object: Pick<ObjectFacts, "sizeBytes" | "etag">) => void;
 }
 
 /** Goes on with a file where the last request left it. What that was is read; it is made ready only when there are bytes to add. */
@@ -62,7 +62,7 @@ export class AppendingWriter implements FileWriter {
   async commit(): Promise<void> {
     await this.#end(async () => {
       const etag = this.#upload === undefined ? await this.#commitFound() : await this.#upload.finish();
-      if (etag !== undefined) this.#parts.committed(etag);
+      if (etag !== undefined && etag !== "") this.#parts.committed({ etag, sizeBytes: this.sizeBytes });
       await this.#tidyUp();
     });
   }
