@@ -2,7 +2,7 @@
  * Compares the collector with that of another registry on stores of the same content, and looks how long pulls take while it runs:
  *
  *   bun scripts/bench-gc.ts [--ours dist/registry] [--other docker-registry] [--manifests 20000] [--blobs 100000] [--rounds 3]
- *                           [--folder DIR] [--json FILE] [--skip-latency]
+ *                           [--folder DIR] [--json FILE] [--only dry|real|latency]…
  *
  * Rounds alternate between the two. Dry runs look at one store; each real run collects a store of its own, made for it and removed
  * afterwards. Blobs are of a few bytes: what is measured is the walk and the deletion, not the disk's size. Other work on the machine
@@ -28,7 +28,7 @@ const { values: options } = parseArgs({
     rounds: { type: "string", default: "3" },
     folder: { type: "string", default: tmpdir() },
     json: { type: "string" },
-    "skip-latency": { type: "boolean", default: false },
+    only: { type: "string", multiple: true, default: ["dry", "real", "latency"] },
   },
 });
 
@@ -66,9 +66,11 @@ async function main(): Promise<void> {
   const rounds = countOption("rounds", options.rounds);
   await using folder = await benchFolder(options.folder);
   console.log(`${new Date().toISOString().slice(0, 10)}, ${machine()}; ${size.manifests} manifests and ${size.blobs} blobs in ${size.repositories} repositories; ${rounds} rounds\n`);
-  const comparisons = [await compareDryRuns(folder.path, size, rounds), await compareRealRuns(folder.path, size, rounds)];
-  console.log(comparisonTable(comparisons));
-  const latency = options["skip-latency"] ? undefined : await measureLatency(folder.path, size);
+  const comparisons: Comparison[] = [];
+  if (options.only.includes("dry")) comparisons.push(await compareDryRuns(folder.path, size, rounds));
+  if (options.only.includes("real")) comparisons.push(await compareRealRuns(folder.path, size, rounds));
+  if (comparisons.length > 0) console.log(comparisonTable(comparisons));
+  const latency = options.only.includes("latency") ? await measureLatency(folder.path, size) : undefined;
   if (latency !== undefined) console.log(`\n${latencyTable(latency)}`);
   if (options.json !== undefined) await Bun.write(options.json, `${JSON.stringify({ date: new Date().toISOString(), machine: machine(), size, rounds, comparisons, latency }, undefined, 2)}\n`);
 }

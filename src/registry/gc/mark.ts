@@ -88,7 +88,7 @@ export interface MarkOptions {
 
 const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
 /** Repositories looked at at once, and files of each. */
-const REPOSITORIES_AT_ONCE = 4;
+const REPOSITORIES_AT_ONCE = 8;
 const READS_AT_ONCE = 64;
 const READS_PER_TURN = 32;
 const NOTHING: Facts = { blobs: [], children: [], subject: undefined };

@@ -3,7 +3,7 @@ import { NAME_END, type SurveyAnswer, type SurveyJob, type SurveyOutcome, type S
 
 const MAX_THREADS = 4;
 /** So many questions go to a thread in one message: enough that the message costs little, few enough that all threads have some. */
-const QUESTIONS_PER_JOB = 64;
+const QUESTIONS_PER_JOB = 128;
 
 interface Waiting {
   readonly question: SurveyQuestion;
