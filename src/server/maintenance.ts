@@ -82,7 +82,7 @@ export class Maintenance implements AsyncDisposable {
     const { garbagecollect, retention } = this.#config.storage.maintenance;
     const isServed = await this.isServed();
     const graceMs = request.graceMs ?? (isServed ? garbagecollect.grace : 0);
-    const rules = retention.enabled ? retention.rules : [];
+    const rules = retention.enabled && !retention.dryrun ? retention.rules : [];
     const notBefore = (ageMs: number | undefined): number | undefined => (ageMs === undefined ? undefined : Math.max(ageMs, isServed ? TAGGING_MS : 0));
     return await collectGarbage(this.#driver, {
       dryRun: request.dryRun,

@@ -1,5 +1,4 @@
 import { join } from "node:path";
-import { freePort } from "../support/free-port.ts";
 import { digestOf } from "../support/http.ts";
 import type { ConfigSection, RegistryProcess } from "../support/registry-process.ts";
 import type { Asking } from "./observe.ts";
@@ -48,12 +47,27 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition()) && Date.now() < deadline) await Bun.sleep(50);
 }
 
-// Two servers of a case run at once, each with a port of its own.
+/** Below the ports that the system hands out by itself, of which other servers get one at any moment. */
+const [FIRST_PORT, PORTS] = [20_000, 10_000];
 const debugPorts = new Map<string, number>();
+
+/** The port of one server's debug listener; distribution does not say which one it got when it may choose. */
 function debugPort(place: Place): number {
-  const port = debugPorts.get(place.folder) ?? freePort();
+  let port = debugPorts.get(place.folder);
+  while (port === undefined || (!debugPorts.has(place.folder) && isTaken(port))) port = FIRST_PORT + Math.floor(Math.random() * PORTS);
   debugPorts.set(place.folder, port);
   return port;
+}
+
+function isTaken(port: number): boolean {
+  if ([...debugPorts.values()].includes(port)) return true;
+  try {
+    Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } }).stop(true);
+    return false;
+  } catch {
+    // Whatever the reason is, another one is looked for.
+    return true;
+  }
 }
 
 /** What both accept. */
