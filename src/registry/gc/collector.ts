@@ -8,7 +8,7 @@ import { parentPath } from "../../storage/paths.ts";
 import type { Logger } from "../../telemetry/log.ts";
 import { blobData, blobFolder, BLOBS, layerLink, REPOSITORIES, revisionLink, tagIndexLink } from "../layout.ts";
 import { type Debris, emptyDebris, sweepDebris } from "./debris.ts";
-import { deleteIfThere } from "./delete-tag.ts";
+import { deleteIfThere } from "./delete-if-there.ts";
 import { childNames } from "./inventory.ts";
 import { type Doubt, Marker, type MarkListener, type Marks, statOrUndefined, type StoreReader, type UntaggedRevision } from "./mark.ts";
 import { condemnedBy, type Cutoff, makePlan, type Plan, withoutLive, withoutYoungLinks } from "./plan.ts";

@@ -3,6 +3,7 @@ import type { StorageDriver } from "../../storage/driver.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
 import { parentPath } from "../../storage/paths.ts";
 import { tagCurrentLink, tagFolder, tagIndexFolder, tagIndexLink } from "../layout.ts";
+import { deleteIfThere } from "./delete-if-there.ts";
 import { linkedDigests } from "./inventory.ts";
 import { readLink, statOrUndefined } from "./mark.ts";
 import { GC_FOLDER } from "./state.ts";
@@ -28,17 +29,6 @@ export async function deleteTagIf(driver: StorageDriver, doomed: DoomedTag): Pro
   if (!(await takeAway(driver, path, doomed))) return false;
   await removeHistory(driver, doomed);
   return true;
-}
-
-/** Deletes a path. @returns Whether there was something. */
-export async function deleteIfThere(driver: StorageDriver, path: string): Promise<boolean> {
-  try {
-    await driver.delete(path);
-    return true;
-  } catch (error) {
-    if (error instanceof PathNotFoundError) return false;
-    throw error;
-  }
 }
 
 async function isStillDoomed(driver: StorageDriver, path: string, { isDoomed }: DoomedTag): Promise<boolean> {

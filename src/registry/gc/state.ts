@@ -4,6 +4,7 @@ import type { PutOptions, StorageDriver } from "../../storage/driver.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
 import { listAll } from "../../storage/walk.ts";
 import { ROOT } from "../layout.ts";
+import { deleteIfThere } from "./delete-if-there.ts";
 
 /*
  * What collectors and registries tell each other, through the store that they share:
@@ -149,12 +150,4 @@ export async function hasLiveServer(driver: StorageDriver, now: number): Promise
     if (!(error instanceof PathNotFoundError)) throw error;
   }
   return live;
-}
-
-async function deleteIfThere(driver: StorageDriver, path: string): Promise<void> {
-  try {
-    await driver.delete(path);
-  } catch (error) {
-    if (!(error instanceof PathNotFoundError)) throw error;
-  }
 }
