@@ -90,7 +90,7 @@ const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
 /** Repositories looked at at once, and files of each. */
 const REPOSITORIES_AT_ONCE = 8;
 const READS_AT_ONCE = 64;
-const READS_PER_TURN = 32;
+const READS_PER_TURN = 64;
 const NOTHING: Facts = { blobs: [], children: [], subject: undefined };
 
 type Growing<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer Item)[] ? Item[] : T[K] };
@@ -285,7 +285,7 @@ class RepositoryWalk {
   }
 
   async #kindOfRevision(digest: Digest): Promise<"held" | "dangling" | "linkless" | "in doubt"> {
-    await this.#turn();
+    if (this.#isTurnOver()) await yieldToEventLoop();
     const path = revisionLink(this.name, digest);
     const target = await this.#readLink(path);
     if (target === undefined) return "linkless";
@@ -296,7 +296,7 @@ class RepositoryWalk {
 
   /** What a tag points to. A tag's folder without a current link is what an interrupted push or deletion leaves: it points to nothing. */
   async #targetOf(tag: Tag): Promise<Digest | undefined> {
-    await this.#turn();
+    if (this.#isTurnOver()) await yieldToEventLoop();
     const path = tagCurrentLink(this.name, tag);
     const target = await this.#readLink(path);
     if (target === undefined || target === IN_DOUBT) return undefined;
@@ -309,8 +309,8 @@ class RepositoryWalk {
   }
 
   // A registry that collects while it serves answers requests between the reads of a store whose reads do not wait.
-  async #turn(): Promise<void> {
-    if (++this.#reads % READS_PER_TURN === 0) await yieldToEventLoop();
+  #isTurnOver(): boolean {
+    return ++this.#reads % READS_PER_TURN === 0;
   }
 
   async #readLink(path: string): Promise<string | undefined> {
