@@ -12,6 +12,7 @@ import type { Logger } from "../telemetry/log.ts";
 import { openLogger } from "../telemetry/logger.ts";
 import { collectorPollMs } from "./build-registry.ts";
 import { loggerOptions } from "./log-options.ts";
+import { MarkThreads } from "./mark-threads.ts";
 import { openStorage } from "./open-storage.ts";
 
 /** A push writes a manifest's link, and then its tag: beside a registry a younger manifest may be about to get one, whatever the grace. */
@@ -79,7 +80,8 @@ export class Maintenance implements AsyncDisposable {
   }
 
   async #collectGarbage(request: CollectionRequest): Promise<CollectResult> {
-    const { garbagecollect, retention } = this.#config.storage.maintenance;
+    const { filesystem, maintenance } = this.#config.storage;
+    const { garbagecollect, retention } = maintenance;
     const isServed = await this.isServed();
     const graceMs = request.graceMs ?? (isServed ? garbagecollect.grace : 0);
     const rules = retention.enabled && !retention.dryrun ? retention.rules : [];
@@ -92,6 +94,7 @@ export class Maintenance implements AsyncDisposable {
       pollMs: collectorPollMs(this.#config),
       clock: SYSTEM_CLOCK,
       log: this.#log,
+      ...(filesystem === undefined ? {} : { openWalker: () => new MarkThreads(filesystem.rootdirectory) }),
       ...(request.listener === undefined ? {} : { listener: request.listener }),
       ...(request.signal === undefined ? {} : { signal: request.signal }),
     });

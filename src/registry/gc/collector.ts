@@ -10,7 +10,7 @@ import { blobData, blobFolder, BLOBS, layerLink, REPOSITORIES, revisionLink, tag
 import { type Debris, emptyDebris, sweepDebris } from "./debris.ts";
 import { deleteIfThere } from "./delete-if-there.ts";
 import { childNames } from "./inventory.ts";
-import { type Doubt, Marker, type MarkListener, type Marks, statOrUndefined, type StoreReader, type UntaggedRevision } from "./mark.ts";
+import { type Doubt, Marker, type MarkListener, type Marks, type RepositoryWalker, statOrUndefined, type StoreReader, type UntaggedRevision } from "./mark.ts";
 import { condemnedBy, type Cutoff, makePlan, type Plan, withoutLive, withoutYoungLinks } from "./plan.ts";
 import { clearDeadRuns, clearRun, type CollectorState, type Condemned, condemnedKey, hasLiveServer, readRescued, readState, RUN_TIMEOUT_MS, writeCondemned, writeState } from "./state.ts";
 
@@ -29,6 +29,8 @@ export interface CollectOptions {
   readonly log: Logger;
   readonly signal?: AbortSignal;
   readonly listener?: CollectListener;
+  /** Opens what walks over repositories in threads of its own; left out where the store's answers take longer than thinking about them. */
+  readonly openWalker?: () => RepositoryWalker;
 }
 
 /** What is told of a run while it goes on. */
@@ -92,7 +94,8 @@ const SETTLE_MS = 250;
  */
 export async function collectGarbage(driver: StorageDriver, options: CollectOptions): Promise<CollectResult> {
   await using survey = driver.survey?.();
-  const run = new CollectorRun(driver, survey, options);
+  await using walker = options.openWalker?.();
+  const run = new CollectorRun({ driver, survey, walker }, options);
   return options.dryRun ? await run.rehearse() : await run.collect();
 }
 
@@ -119,12 +122,12 @@ class CollectorRun {
   #beat: ReturnType<typeof setInterval> | undefined;
   #hasRepositories = false;
 
-  constructor(driver: StorageDriver, survey: StoreSurvey | undefined, options: CollectOptions) {
+  constructor({ driver, survey, walker }: { readonly driver: StorageDriver; readonly survey: StoreSurvey | undefined; readonly walker: RepositoryWalker | undefined }, options: CollectOptions) {
     this.#driver = driver;
     this.#survey = survey;
     this.#reader = survey ?? driver;
     this.#options = options;
-    this.#marker = new Marker(this.#reader);
+    this.#marker = new Marker(this.#reader, walker);
     this.#startedAt = options.clock.now();
     this.#oldBefore = options.graceMs === 0 ? undefined : this.#startedAt - options.graceMs;
     this.#state = { run: Bun.randomUUIDv7(), heartbeatAt: this.#startedAt, condemned: 0, claimed: 0, swept: 0 };

@@ -89,35 +89,73 @@ export interface MarkOptions {
 const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
 /** Repositories looked at at once, and files of each. */
 const REPOSITORIES_AT_ONCE = 8;
+/** Repositories that a thread is given at once: few enough that all threads have something to do. */
+const MAX_REPOSITORIES_PER_JOB = 64;
+const JOBS_AT_LEAST = 16;
+const JOBS_AT_ONCE = 8;
 const READS_AT_ONCE = 64;
 const READS_PER_TURN = 64;
 const NOTHING: Facts = { blobs: [], children: [], subject: undefined };
 
 type Growing<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer Item)[] ? Item[] : T[K] };
 
-/** Finds everything that is live. One marker serves the several walks of one run and remembers the manifests that it read. */
-export class Marker {
-  readonly #driver: StoreReader;
+/** What a walk over one repository found; plain data, as it may come from another thread. */
+export interface RepositoryMarks {
+  readonly name: RepositoryName;
+  /** Whether there is neither a manifest nor a tag. */
+  readonly isEmpty: boolean;
+  /** What is live, each manifest before what it needs. */
+  readonly live: readonly Digest[];
+  /** For each of these `m` for a manifest, `b` for another blob. */
+  readonly kinds: string;
+  /** Every tag; left out where there is nothing untagged. */
+  readonly tags: readonly Tag[];
+  readonly untagged: readonly Digest[];
+  readonly danglingRevisions: readonly Digest[];
+  readonly danglingTags: readonly { readonly tag: Tag; readonly digest: Digest }[];
+  readonly linkless: readonly Digest[];
+  readonly doubts: readonly Doubt[];
+}
+
+/** One repository to be walked over. */
+export interface RepositoryTask {
+  readonly folder: RepositoryFolder;
+  /** See `MarkOptions.untaggedBefore`. */
+  readonly untaggedBefore: number | undefined;
+}
+
+/** Walks over repositories elsewhere, in threads of its own. */
+export interface RepositoryWalker extends AsyncDisposable {
+  walk(tasks: readonly RepositoryTask[]): Promise<readonly RepositoryMarks[]>;
+}
+
+/** Walks over repositories, one after the other, and remembers the manifests that it read. */
+export class LocalWalker {
+  readonly #reader: StoreReader;
   readonly #facts = new Map<Digest, Facts>();
 
-  constructor(driver: StoreReader) {
-    this.#driver = driver;
+  constructor(reader: StoreReader) {
+    this.#reader = reader;
   }
 
-  /** Walks all repositories. Rejects when the store cannot be listed: nothing may be deleted then. */
-  async mark(options: MarkOptions): Promise<Marks> {
-    const marks: Growing<Marks> = { live: new Set(), names: [], empty: [], untagged: [], danglingRevisions: [], danglingTags: [], linkless: [], doubts: [] };
-    const folders = await repositoryFolders(this.#driver);
-    for await (const walk of mapInOrder(folders, REPOSITORIES_AT_ONCE, (folder) => this.#walk(folder, options))) {
-      merge(walk, marks, options.listener);
-      await yieldToEventLoop();
-    }
-    return marks;
+  async walk({ folder, untaggedBefore }: RepositoryTask): Promise<RepositoryMarks> {
+    // A folder of another name is walked like any other, so that going on keeps what it links to.
+    const name = folder.path as RepositoryName;
+    const walk = new RepositoryWalk(this.#reader, name, this.#facts);
+    if (!isName(folder.path) && folder.parts.includes("_manifests")) walk.doubt(`${REPOSITORIES}/${folder.path}`, "the folder holds manifests, but its name is not one that a repository can have");
+    await walk.findRevisions();
+    await walk.findTags();
+    const roots = untaggedBefore === undefined ? walk.revisions : await walk.linkedSince(untaggedBefore);
+    for (const root of [...roots, ...walk.targets]) await walk.reach(root);
+    await walk.reachReferrers();
+    // Where anything is in doubt nothing of the repository may go.
+    if (walk.doubts.length > 0) await walk.reachAll();
+    return marksOf(walk);
   }
 
   /** Manifests of a repository with everything that they need and that refers to them; for what was rescued at the last moment. */
   async closure(name: RepositoryName, digests: Iterable<Digest>): Promise<ReadonlySet<Digest>> {
-    const walk = new RepositoryWalk(this.#driver, name, this.#facts);
+    const walk = new RepositoryWalk(this.#reader, name, this.#facts);
     await walk.findRevisions();
     for (const digest of digests) {
       await walk.load(digest);
@@ -126,43 +164,90 @@ export class Marker {
     await walk.reachReferrers();
     return walk.reached;
   }
+}
 
-  async #walk({ path, parts }: RepositoryFolder, options: MarkOptions): Promise<RepositoryWalk> {
-    options.signal?.throwIfAborted();
-    // A folder of another name is walked like any other, so that going on keeps what it links to.
-    const name = path as RepositoryName;
-    const walk = new RepositoryWalk(this.#driver, name, this.#facts);
-    if (!isName(path) && parts.includes("_manifests")) walk.doubt(`${REPOSITORIES}/${path}`, "the folder holds manifests, but its name is not one that a repository can have");
-    await walk.findRevisions();
-    await walk.findTags();
-    const before = options.untaggedBefore(name);
-    const roots = before === undefined ? walk.revisions : await walk.linkedSince(before);
-    for (const root of [...roots, ...walk.targets]) await walk.reach(root);
-    await walk.reachReferrers();
-    // Where anything is in doubt nothing of the repository may go.
-    if (walk.doubts.length > 0) await walk.reachAll();
-    return walk;
+/** Finds everything that is live. One marker serves the several walks of one run. */
+export class Marker {
+  readonly #reader: StoreReader;
+  readonly #local: LocalWalker;
+  readonly #walker: RepositoryWalker | undefined;
+
+  /** @param walker Who walks over the repositories; left out where that is done here. */
+  constructor(reader: StoreReader, walker?: RepositoryWalker) {
+    this.#reader = reader;
+    this.#local = new LocalWalker(reader);
+    this.#walker = walker;
+  }
+
+  /** Walks all repositories. Rejects when the store cannot be listed: nothing may be deleted then. */
+  async mark(options: MarkOptions): Promise<Marks> {
+    const marks: Growing<Marks> = { live: new Set(), names: [], empty: [], untagged: [], danglingRevisions: [], danglingTags: [], linkless: [], doubts: [] };
+    const tasks = (await repositoryFolders(this.#reader)).map((folder): RepositoryTask => ({ folder, untaggedBefore: options.untaggedBefore(folder.path as RepositoryName) }));
+    for await (const found of this.#walkAll(tasks, options.signal)) {
+      merge(found, marks, options.listener);
+      await yieldToEventLoop();
+    }
+    return marks;
+  }
+
+  /** See `LocalWalker.closure`. */
+  async closure(name: RepositoryName, digests: Iterable<Digest>): Promise<ReadonlySet<Digest>> {
+    return await this.#local.closure(name, digests);
+  }
+
+  async *#walkAll(tasks: readonly RepositoryTask[], signal: AbortSignal | undefined): AsyncGenerator<RepositoryMarks> {
+    const walker = this.#walker;
+    if (walker === undefined) {
+      yield* mapInOrder(tasks, REPOSITORIES_AT_ONCE, async (task) => {
+        signal?.throwIfAborted();
+        return await this.#local.walk(task);
+      });
+      return;
+    }
+    const size = Math.min(MAX_REPOSITORIES_PER_JOB, Math.ceil(tasks.length / JOBS_AT_LEAST));
+    const jobs = Array.from({ length: Math.ceil(tasks.length / Math.max(1, size)) }, (_, index) => tasks.slice(index * size, (index + 1) * size));
+    const results = mapInOrder(jobs, JOBS_AT_ONCE, async (job) => {
+      signal?.throwIfAborted();
+      return await walker.walk(job);
+    });
+    for await (const found of results) yield* found;
   }
 }
 
-function merge(walk: RepositoryWalk, marks: Growing<Marks>, listener: MarkListener | undefined): void {
-  const { name } = walk;
+function marksOf(walk: RepositoryWalk): RepositoryMarks {
+  const { name, revisions, reached, manifests, doubts } = walk;
+  const isCertain = doubts.length === 0;
+  const untagged = [...revisions].filter((digest) => !reached.has(digest));
+  return {
+    name,
+    isEmpty: revisions.size === 0 && walk.tags.length === 0 && isCertain,
+    live: [...reached],
+    kinds: Array.from(reached, (digest) => (manifests.has(digest) ? "m" : "b")).join(""),
+    tags: untagged.length === 0 ? [] : walk.tags,
+    untagged,
+    danglingRevisions: isCertain ? walk.danglingRevisions : [],
+    danglingTags: isCertain ? walk.danglingTags : [],
+    linkless: isCertain ? walk.linkless : [],
+    doubts,
+  };
+}
+
+function merge(found: RepositoryMarks, marks: Growing<Marks>, listener: MarkListener | undefined): void {
+  const { name } = found;
   marks.names.push(name);
-  marks.doubts.push(...walk.doubts);
-  if (walk.doubts.length === 0) {
-    marks.linkless.push(...walk.linkless.map((digest) => ({ name, digest })));
-    marks.danglingRevisions.push(...walk.danglingRevisions.map((digest) => ({ name, digest })));
-    marks.danglingTags.push(...walk.danglingTags.map((tag) => ({ name, ...tag })));
-  }
-  if (walk.revisions.size === 0 && walk.tags.length === 0 && walk.doubts.length === 0) {
+  marks.doubts.push(...found.doubts);
+  marks.linkless.push(...found.linkless.map((digest) => ({ name, digest })));
+  marks.danglingRevisions.push(...found.danglingRevisions.map((digest) => ({ name, digest })));
+  marks.danglingTags.push(...found.danglingTags.map((tag) => ({ name, ...tag })));
+  if (found.isEmpty) {
     marks.empty.push(name);
     return;
   }
   listener?.repository(name);
-  for (const digest of walk.revisions) if (!walk.reached.has(digest)) marks.untagged.push({ name, digest, tags: walk.tags });
-  for (const digest of walk.reached) {
+  for (const digest of found.untagged) marks.untagged.push({ name, digest, tags: found.tags });
+  for (const [index, digest] of found.live.entries()) {
     marks.live.add(digest);
-    listener?.marked(name, walk.manifests.has(digest) ? "manifest" : "blob", digest);
+    listener?.marked(name, found.kinds[index] === "m" ? "manifest" : "blob", digest);
   }
 }
 
