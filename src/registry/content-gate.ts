@@ -11,8 +11,8 @@ export interface ContentGate {
    */
   keep(kind: "blob" | "revision", digest: Digest): Promise<boolean>;
 
-  /** Protects a blob that is about to be stored, waiting for a deletion under way to end. @throws RegistryError UNAVAILABLE */
-  keepOrWait(digest: Digest): Promise<void>;
+  /** Protects a blob (or a manifest's place) that is about to be stored, waiting for a deletion under way to end. @throws RegistryError UNAVAILABLE */
+  keepOrWait(digest: Digest, kind?: "blob" | "revision"): Promise<void>;
 }
 
 /** Where nothing is ever collected beside the registry. */

@@ -66,6 +66,8 @@ export class ManifestStore implements Manifests {
     checkClass(manifest, this.#options.policyClasses, pushed.grantedClasses);
     checkUrls(manifest, this.#options.validation);
     using _lock = await this.#locks.take(`${name}@${digest}`);
+    // Its own place may just be collected: when that is over, this push makes it anew.
+    if (!this.#parts.gate.isIdle) await this.#parts.gate.keepOrWait(digest, "revision");
     // Last of all checks, right before the links that show a collector what is needed.
     const missing = await this.#missing(name, manifest, digest);
     if (missing.length > 0) throw missingContent(missing);

@@ -3,7 +3,7 @@ import type { Digest } from "../../oci/digest.ts";
 import { RegistryError } from "../../oci/errors.ts";
 import type { StorageDriver } from "../../storage/driver.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
-import { type CollectorState, type Condemned, condemnedKey, readCondemned, readState, writeRescue } from "./state.ts";
+import { type CollectorState, type Condemned, condemnedKey, readCondemned, readState, RUN_TIMEOUT_MS, writeRescue } from "./state.ts";
 
 /** How a gate looks at the store. */
 export interface GateOptions {
@@ -14,7 +14,8 @@ export interface GateOptions {
   readonly onCondemned?: (digest: Digest) => void;
 }
 
-const SWEEP_WAIT_MS = 20_000;
+/** Longer than a collector that died in the middle is heeded. */
+const SWEEP_WAIT_MS = RUN_TIMEOUT_MS + 10_000;
 const SWEEP_POLL_MS = 50;
 
 /**
@@ -61,14 +62,14 @@ export class CollectorGate {
   }
 
   /**
-   * Protects a blob that is about to be stored, waiting for a deletion under way to end.
+   * Protects a blob, or a manifest's place, that is about to be stored, waiting for a deletion under way to end.
    * @throws RegistryError UNAVAILABLE when that takes too long.
    */
-  async keepOrWait(digest: Digest): Promise<void> {
+  async keepOrWait(digest: Digest, kind: Condemned["kind"] = "blob"): Promise<void> {
     const deadline = this.#options.clock.now() + SWEEP_WAIT_MS;
-    while (!(await this.keep("blob", digest))) {
+    while (!(await this.keep(kind, digest))) {
       if (this.#options.clock.now() > deadline) {
-        throw new RegistryError("UNAVAILABLE", { detail: "the blob is being collected; try again", headers: { "retry-after": "5" } });
+        throw new RegistryError("UNAVAILABLE", { detail: "what is pushed is just being collected; try again", headers: { "retry-after": "5" } });
       }
       await this.#options.clock.sleep(SWEEP_POLL_MS);
     }
