@@ -14,6 +14,7 @@ interface Waiting {
 export class MarkThreads implements RepositoryWalker {
   readonly #rootdirectory: string;
   readonly #threads: readonly MarkThread[];
+  #next = 0;
 
   constructor(rootdirectory: string) {
     this.#rootdirectory = rootdirectory;
@@ -21,7 +22,10 @@ export class MarkThreads implements RepositoryWalker {
   }
 
   async walk(tasks: readonly RepositoryTask[]): Promise<readonly RepositoryMarks[]> {
-    const thread = this.#threads.reduce((best, each) => (each.pending < best.pending ? each : best));
+    // In turn, from the first one in each walk over all: a thread remembers the manifests of the repositories that it had before.
+    if (this.#threads.every((thread) => thread.pending === 0)) this.#next = 0;
+    const thread = this.#threads[this.#next++ % this.#threads.length];
+    if (thread === undefined) throw new Error("there are no threads");
     return await thread.run({ rootdirectory: this.#rootdirectory, tasks });
   }
 
