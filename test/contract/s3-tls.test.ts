@@ -36,9 +36,9 @@ describeWith(["ceph"], "over TLS, on the S3 gateway of Ceph", () => {
 
   test("a certificate of an unknown authority is refused at once, and said to be the reason", async () => {
     await using driver = await open({});
-    const startedAt = performance.now();
     const error = await driver.stat("/file").catch((reason: unknown) => reason);
-    expect(String(error)).toMatch(/S3CallError: s3: HeadObject contract\/file: .*certificate/);
-    expect(performance.now() - startedAt).toBeLessThan(2000);
+    expect(String(error)).toMatch(/^S3CallError: s3: HeadObject contract\/file: .*certificate/);
+    // Nothing is tried twice for that.
+    expect(String(error)).not.toContain("attempts");
   });
 });

@@ -263,7 +263,7 @@ function connectionError(error: unknown, what: string): unknown {
 }
 
 function isCertificateError(code: string): boolean {
-  return /CERT|SELF_SIGNED|ISSUER|ERR_TLS_/.test(code);
+  return /CERT|SELF_SIGNED|UNABLE_TO_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH|PATH_LENGTH_EXCEEDED|ERR_TLS_/.test(code);
 }
 
 function asError(reason: unknown): Error {
