@@ -125,10 +125,17 @@ export class HttpClient {
       return result;
     } catch (error) {
       outgoing.destroy();
-      throw connectionError(error, `${method} ${url.host}`);
+      const failure = connectionError(error, `${method} ${url.host}`);
+      if (failure instanceof StoreConnectionError) this.#closeIdle();
+      throw failure;
     } finally {
       signal?.removeEventListener("abort", abort);
     }
+  }
+
+  /** Where one connection has died without a sign others may have, too: the next try is to find a new one. */
+  #closeIdle(): void {
+    for (const { freeSockets } of [this.#http, this.#https]) for (const sockets of Object.values(freeSockets)) for (const socket of sockets ?? []) socket.destroy();
   }
 }
 
@@ -255,7 +262,7 @@ function connectionError(error: unknown, what: string): unknown {
 }
 
 function isCertificateError(code: string): boolean {
-  return /CERT|SELF_SIGNED|ISSUER|UNABLE_TO_VERIFY|ERR_TLS_/.test(code);
+  return /CERT|SELF_SIGNED|UNABLE_TO_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH|PATH_LENGTH_EXCEEDED|ERR_TLS_/.test(code);
 }
 
 function asError(reason: unknown): Error {

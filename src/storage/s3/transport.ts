@@ -120,10 +120,12 @@ export class Transport {
     signal?.addEventListener("abort", abort, { once: true });
     try {
       const answered = answerTo(outgoing);
-      await sendBody(outgoing, bytesOf(request.body), { watch, answered });
+      const isSent = await sendBody(outgoing, bytesOf(request.body), { watch, answered });
       const incoming = await answered;
       watch.heard();
       const body = isContent(request, incoming) ? incoming : await collect(incoming, request.method, watch);
+      // The connection would wait for the rest for ever.
+      if (!isSent) outgoing.destroy();
       return { statusCode: incoming.statusCode ?? 0, reason: incoming.statusMessage ?? "", headers: flatHeaders(incoming), body };
     } catch (error) {
       outgoing.destroy();
@@ -184,8 +186,11 @@ function answerTo(outgoing: ClientRequest): Promise<IncomingMessage> {
   return answered;
 }
 
-/** Writes a body in slices, as fast as the socket takes them. A store may answer (with an error) before it has read everything. */
-async function sendBody(outgoing: ClientRequest, body: Uint8Array | undefined, { watch, answered }: { readonly watch: SilenceWatch; readonly answered: Promise<unknown> }): Promise<void> {
+/**
+ * Writes a body in slices, as fast as the socket takes them. A store may answer (with an error) before it has read everything.
+ * @returns Whether the request was sent to its end.
+ */
+async function sendBody(outgoing: ClientRequest, body: Uint8Array | undefined, { watch, answered }: { readonly watch: SilenceWatch; readonly answered: Promise<unknown> }): Promise<boolean> {
   let isAnswered = false;
   const settled = answered.then(
     () => void (isAnswered = true),
@@ -195,7 +200,9 @@ async function sendBody(outgoing: ClientRequest, body: Uint8Array | undefined, {
     if (!outgoing.write(body.subarray(offset, offset + SLICE_BYTES))) await Promise.race([drained(outgoing), settled]);
     watch.heard();
   }
-  if (!isAnswered) outgoing.end();
+  if (isAnswered) return false;
+  outgoing.end();
+  return true;
 }
 
 function drained(outgoing: ClientRequest): Promise<void> {
