@@ -6,20 +6,20 @@ export const REDIS_OPTIONS = z
   .object({
     addrs: texts().prefault([]).describe("host:port of the server, of several of a cluster, or of sentinels."),
     addr: text().optional().describe("The same for one server, in the form of 2.x."),
-    clientname: text().optional(),
+    clientname: text().optional().describe("What the client calls itself to the server."),
     db: integer({ min: 0 }).prefault(0).describe("Number of the database."),
     protocol: integer().optional().meta({ inert: "the client chooses it" }),
-    username: text().optional(),
-    password: secret().optional(),
-    sentinelusername: text().optional(),
-    sentinelpassword: secret().optional(),
+    username: text().optional().describe("For servers with users."),
+    password: secret().optional().describe("Of the user, or of the server."),
+    sentinelusername: text().optional().describe("For sentinels with users."),
+    sentinelpassword: secret().optional().describe("Of sentinels."),
     mastername: text().optional().describe("The master's name; makes addrs those of sentinels."),
-    maxretries: integer().prefault(3),
-    minretrybackoff: duration().prefault("8ms"),
-    maxretrybackoff: duration().prefault("512ms"),
-    dialtimeout: duration({ min: 0 }).prefault("5s"),
-    readtimeout: duration({ min: 0 }).prefault("3s"),
-    writetimeout: duration({ min: 0 }).prefault("3s"),
+    maxretries: integer().prefault(3).describe("How often a request is tried again when its connection breaks."),
+    minretrybackoff: duration().prefault("8ms").describe("Before a server is looked for again, for the first time; doubled each time."),
+    maxretrybackoff: duration().prefault("512ms").describe("The longest pause before a server is looked for again."),
+    dialtimeout: duration({ min: 0 }).prefault("5s").describe("For how long a connection may take."),
+    readtimeout: duration({ min: 0 }).prefault("3s").describe("For how long an answer may take; the longer one of this and writetimeout counts, 0: for ever."),
+    writetimeout: duration({ min: 0 }).prefault("3s").describe("See readtimeout."),
     contexttimeoutenabled: flag().optional().meta({ inert: "every request has a timeout" }),
     poolfifo: flag().optional().meta({ inert: "one connection carries all requests" }),
     poolsize: integer().optional().meta({ inert: "one connection carries all requests" }),
@@ -29,8 +29,8 @@ export const REDIS_OPTIONS = z
     maxactiveconns: integer().optional().meta({ inert: "one connection carries all requests" }),
     connmaxidletime: duration().optional().meta({ inert: "one connection carries all requests" }),
     connmaxlifetime: duration().optional().meta({ inert: "one connection carries all requests" }),
-    maxredirects: integer().prefault(3),
-    readonly: flag().prefault(false),
+    maxredirects: integer().prefault(3).describe("How often a cluster may send a request on."),
+    readonly: flag().prefault(false).describe("Read from the replicas of a cluster."),
     routebylatency: flag().optional().meta({ inert: "reads go to masters unless readonly is set" }),
     routerandomly: flag().optional().meta({ inert: "reads go to masters unless readonly is set" }),
     disableidentity: flag().optional().meta({ inert: "the client does not identify itself" }),
@@ -46,8 +46,7 @@ export const REDIS_OPTIONS = z
       })
       .prefault({}),
   })
-  .transform((options) => ({ ...options, addrs: options.addrs.length === 0 && options.addr !== undefined && options.addr !== "" ? [options.addr] : options.addrs }))
-  .meta({ inert: "nothing is kept in Redis; sizes of blobs on files are looked up" });
+  .transform((options) => ({ ...options, addrs: options.addrs.length === 0 && options.addr !== undefined && options.addr !== "" ? [options.addr] : options.addrs }));
 
 /** `redis`, parsed. */
 export type RedisOptions = z.output<typeof REDIS_OPTIONS>;

@@ -1,6 +1,8 @@
 import type { DescriptorCache } from "../cache/descriptor-cache.ts";
 import { MemoryDescriptorCache } from "../cache/memory.ts";
+import { openRedisCache } from "../cache/redis.ts";
 import type { Config } from "../config/schema.ts";
+import { SYSTEM_CLOCK } from "../lib/clock.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { configuredDriver } from "./open-storage.ts";
 
@@ -18,6 +20,7 @@ export async function openDescriptorCache(config: Config, { log }: CacheDeps): P
   const kind = blobdescriptor ?? layerinfo ?? "";
   if (kind === "" || configuredDriver(config) === "filesystem") return undefined;
   if (kind === "inmemory") return new MemoryDescriptorCache(blobdescriptorsize > 0 ? blobdescriptorsize : Number.POSITIVE_INFINITY);
+  if (kind === "redis") return await openRedisCache(config.redis, { log, clock: SYSTEM_CLOCK });
   log.warn(`unknown cache type "${kind}", caching disabled`);
   return undefined;
 }

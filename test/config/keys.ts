@@ -39,6 +39,7 @@ export const KEY_TESTS: readonly KeyTest[] = [
   ...gcsTests(),
   ...ossTests(),
   ...azureTests(),
+  ...redisTests(),
   { file: "test/config/storage.test.ts", test: "storage.delete.enabled: blobs, manifests and tags can be deleted, and else not", keys: ["storage.delete.enabled"] },
   {
     file: "test/config/storage.test.ts",
@@ -257,9 +258,21 @@ function azureTests(): readonly KeyTest[] {
   ];
 }
 
+function redisTests(): readonly KeyTest[] {
+  const rows: readonly (readonly [string, readonly string[]])[] = [
+    ["keeps sizes under distribution's keys, and forgets them", ["addrs", "clientname"]],
+    ["believes nothing that cannot be a size", ["addr"]],
+    ["logs in with a password, and a user, to a database of its own", ["username", "password", "db"]],
+    ["speaks TLS with a private authority, and shows a certificate", ["tls.certificate", "tls.key", "tls.rootcas", "tls.clientcas"]],
+    ["finds the master by sentinels", ["mastername"]],
+    ["does not wait for a server that hangs, but once", ["readtimeout", "writetimeout"]],
+  ];
+  return rows.map(([test, keys]) => ({ file: "test/cache/redis.test.ts", test, keys: keys.map((key) => `redis.${key}`) }));
+}
+
 /** A name that ends with a dot stands for all keys of that section. */
 export const UNTESTED: readonly Untested[] = [
-  { keys: ["redis."], reason: "Redis: its tests are not yet paired with keys" },
+  { keys: ["maxretries", "minretrybackoff", "maxretrybackoff", "dialtimeout", "maxredirects", "readonly", "sentinelusername", "sentinelpassword"].map((key) => `redis.${key}`), reason: "handed to the Redis client, which is trusted with them" },
   { keys: ["middleware.storage[]."], reason: "middlewares of storage: their tests are not yet paired with keys" },
   { keys: ["registry", "repository"].flatMap((kind) => [`middleware.${kind}[].disabled`, `middleware.${kind}[].options`]), reason: "there are no middlewares of these kinds: whatever the name is, it is refused" },
 ];
