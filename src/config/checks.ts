@@ -1,10 +1,9 @@
 import { SIGNING_ALGORITHMS } from "../auth/token/options.ts";
+import { parseMiddleware } from "../storage/middleware/options.ts";
 import type { Config } from "./schema.ts";
 
 /** Reports what is wrong with a key. */
 export type Report = (key: string, message: string) => void;
-
-const STORAGE_MIDDLEWARES = ["cloudfront", "redirect", "rewrite"];
 
 /** Checks what one key alone does not tell: keys that need, exclude or name each other. */
 export function checkConfig(config: Config, report: Report): void {
@@ -65,7 +64,9 @@ function checkMiddleware(config: Config, report: Report): void {
     for (const [index, entry] of config.middleware[kind].entries()) report(`middleware.${kind}[${index}].name`, `no ${kind} middleware registered with name: ${entry.name}; there are none of that kind`);
   }
   for (const [index, entry] of config.middleware.storage.entries()) {
-    if (!STORAGE_MIDDLEWARES.includes(entry.name)) report(`middleware.storage[${index}].name`, `no storage middleware registered with name: ${entry.name}, expected one of ${STORAGE_MIDDLEWARES.join(", ")}`);
+    const parsed = entry.disabled ? [] : parseMiddleware(entry);
+    if ("name" in parsed) continue;
+    for (const { key, message } of parsed) report(`middleware.storage[${index}].${key}`, message);
   }
 }
 

@@ -18,7 +18,11 @@ export interface CacheDeps {
 export async function openDescriptorCache(config: Config, { log }: CacheDeps): Promise<DescriptorCache | undefined> {
   const { blobdescriptor, layerinfo, blobdescriptorsize } = config.storage.cache;
   const kind = blobdescriptor ?? layerinfo ?? "";
-  if (kind === "" || configuredDriver(config) === "filesystem") return undefined;
+  if (kind === "") return undefined;
+  if (configuredDriver(config) === "filesystem") {
+    log.info("sizes of blobs on local files are looked up, which is as quick as the cache", { "storage.cache.blobdescriptor": kind });
+    return undefined;
+  }
   if (kind === "inmemory") return new MemoryDescriptorCache(blobdescriptorsize > 0 ? blobdescriptorsize : Number.POSITIVE_INFINITY);
   if (kind === "redis") return await openRedisCache(config.redis, { log, clock: SYSTEM_CLOCK });
   log.warn(`unknown cache type "${kind}", caching disabled`);

@@ -1,8 +1,11 @@
 import type { Config, StorageDriverName } from "../config/schema.ts";
 import { STORAGE_DRIVERS } from "../config/schema.ts";
+import { SYSTEM_CLOCK } from "../lib/clock.ts";
 import type { StorageDriver } from "../storage/driver.ts";
 import { openFilesystemDriver } from "../storage/filesystem/driver.ts";
 import { openInMemoryDriver } from "../storage/inmemory/driver.ts";
+import { withMiddlewares } from "../storage/middleware/middlewares.ts";
+import { parseMiddleware } from "../storage/middleware/options.ts";
 import { instrumentDriver } from "../storage/instrumented.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { StorageMetrics } from "../telemetry/metrics.ts";
@@ -27,7 +30,9 @@ export interface StorageDeps {
 
 /** Opens the store of a configuration, measured and traced. The SDK of a cloud is loaded here, and only if it is configured. */
 export async function openStorage(config: Config, deps: StorageDeps): Promise<StorageDriver> {
-  return instrumentDriver(await openDriver(config, deps), { log: deps.log, ...(deps.metrics === undefined ? {} : { metrics: deps.metrics }), ...(deps.tracing === undefined ? {} : { tracing: deps.tracing }) });
+  const middlewares = config.middleware.storage.filter(({ disabled }) => !disabled).map(parseMiddleware);
+  const driver = await withMiddlewares(await openDriver(config, deps), middlewares.filter((parsed) => "name" in parsed), { log: deps.log, clock: SYSTEM_CLOCK });
+  return instrumentDriver(driver, { log: deps.log, ...(deps.metrics === undefined ? {} : { metrics: deps.metrics }), ...(deps.tracing === undefined ? {} : { tracing: deps.tracing }) });
 }
 
 async function openDriver(config: Config, { log, env }: StorageDeps): Promise<StorageDriver> {

@@ -125,8 +125,8 @@ describe("habits of the originals", () => {
     expect(await problemsOf(text, {}, true)).toBe("c.yml:4:3: http.adr: unknown key; did you mean addr?");
   });
   test("keys without effect warn by name", async () => {
-    const text = `${BASE}reporting: {bugsnag: {apikey: x}}\nredis: {addrs: ["h:1"]}\n`;
-    expect((await load(text)).warnings.map((warning) => warning.key).sort()).toEqual(["redis", "reporting"]);
+    const text = `${BASE}reporting: {bugsnag: {apikey: x}}\nredis: {addrs: ["h:1"], poolsize: 5}\n`;
+    expect((await load(text)).warnings.map((warning) => warning.key).sort()).toEqual(["redis.poolsize", "reporting"]);
   });
   test("the last of two equal keys wins, with a warning", async () => {
     const { config, warnings } = await load(`${BASE}http: {addr: ":1"}\nhttp: {addr: ":2"}\n`);
