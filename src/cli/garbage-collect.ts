@@ -38,7 +38,7 @@ async function garbageCollect(file: string | undefined, flags: Flags, context: C
   const printer = new Printer(context, flags);
   const graceMs = flags.grace === undefined ? undefined : parseGrace(flags.grace);
   // Who serves goes first where there is not processor enough for both.
-  if (await maintenance.isServed()) setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
+  if (await maintenance.isServed()) setPriority(constants.priority.PRIORITY_LOW);
   const interrupted = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interrupted.abort(new Error(`ended by ${signal}; what is left goes with the next run`)));
   let result: CollectionOutcome;
