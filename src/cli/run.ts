@@ -9,10 +9,11 @@ import { addGarbageCollect } from "./garbage-collect.ts";
 import { addHtpasswd } from "./htpasswd.ts";
 import { addRetention } from "./retention.ts";
 import { addServe } from "./serve.ts";
+import { addStorageCheck } from "./storage-check.ts";
 import { addVerify } from "./verify.ts";
 
 /** Every command, in the order of the help text. */
-const COMMANDS: readonly AddCommand[] = [addServe, addGarbageCollect, addRetention, addVerify, addConfigCheck, addConfigSchema, addHtpasswd, addAccessCheck];
+const COMMANDS: readonly AddCommand[] = [addServe, addGarbageCollect, addRetention, addVerify, addConfigCheck, addConfigSchema, addStorageCheck, addHtpasswd, addAccessCheck];
 
 /**
  * Runs the command that the arguments name.

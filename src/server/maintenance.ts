@@ -6,6 +6,7 @@ import { hasLiveServer } from "../registry/gc/state.ts";
 import { applyRetention, type RetentionOptions, type RetentionResult, untaggedAge } from "../registry/retention/retention.ts";
 import { purgeUploads } from "../registry/upload-purge.ts";
 import { type VerifyOptions, type VerifyResult, verifyStore } from "../registry/verify.ts";
+import { type CheckResult, checkStore } from "../storage/check.ts";
 import type { StorageDriver } from "../storage/driver.ts";
 import { LineWriter } from "../telemetry/line-writer.ts";
 import type { Logger } from "../telemetry/log.ts";
@@ -17,6 +18,9 @@ import { openStorage } from "./open-storage.ts";
 
 /** A push writes a manifest's link, and then its tag: beside a registry a younger manifest may be about to get one, whatever the grace. */
 const TAGGING_MS = 5_000;
+
+/** For one action of a check; stores that are slower are no use. */
+const CHECK_TIMEOUT_MS = 30_000;
 
 /** A collection as it is asked for on the command line or by a schedule. */
 export interface CollectionRequest {
@@ -108,6 +112,12 @@ export class Maintenance implements AsyncDisposable {
     return await verifyStore(this.#driver, options);
   }
 
+  /** Tries the store, in a folder beside the registry's own. */
+  async checkStore(listener: ((result: CheckResult) => void) | undefined): Promise<readonly CheckResult[]> {
+    const folder = `/docker/storage-check-${crypto.randomUUID()}`;
+    return await checkStore(this.#driver, { folder, timeoutMs: CHECK_TIMEOUT_MS, fetchUrl, ...(listener === undefined ? {} : { listener }) });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#driver[Symbol.asyncDispose]();
     this.#flushLog();
@@ -119,4 +129,12 @@ export async function openMaintenance(file: string | undefined, env: Readonly<Re
   const { config } = await loadConfig({ path: file, env, strict: false });
   const log = openLogger(loggerOptions(config, { instanceId: crypto.randomUUID() }), new LineWriter(2));
   return new Maintenance(config, await openStorage(config, { log, env }), { log, flushLog: () => log.flush() });
+}
+
+/** Fetches a signed URL, which is as good as a credential for a while and is not shown. */
+async function fetchUrl(url: string, method: "GET" | "HEAD"): Promise<{ readonly sizeBytes: number; readonly text: string }> {
+  const response = await fetch(url, { method, redirect: "manual" });
+  const text = await response.text();
+  if (response.status !== 200) throw new Error(`status ${response.status} from ${new URL(url).host}`);
+  return { sizeBytes: Number(response.headers.get("content-length") ?? text.length), text };
 }
