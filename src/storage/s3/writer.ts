@@ -119,7 +119,8 @@ export class AppendingWriter implements FileWriter {
     const { kind, parts, upload, object, hasStrayParts } = this.#found;
     if (kind === "object" && object !== undefined) return await this.#beginWithObject(object);
     const last = parts.at(-1);
-    if (last === undefined || upload === undefined) return new PartUpload(this.#parts, key, { upload });
+    if (last === undefined || upload === undefined) return new PartUpload(this.#parts, key, { upload: hasStrayParts ? undefined : upload });
+    // They would count as soon as the gap before them is filled, by whoever finds them after a crash.
     if (hasStrayParts) return await this.#beginAnew(upload);
     if (last.sizeBytes >= buffers.partBytes) return new PartUpload(this.#parts, key, { upload, parts });
     const tail = await this.#readTail(last);
