@@ -4,6 +4,7 @@ import type { DirectoryEntry, ListPage, StorageDriver } from "../storage/driver.
 import { PathNotFoundError } from "../storage/errors.ts";
 import { REPOSITORIES } from "./layout.ts";
 import { childPagesIfAny } from "./list-children.ts";
+import { type Lister, ProvenListings } from "./proven-listings.ts";
 import type { Catalog, Page, PageRequest } from "./registry.ts";
 
 /** The folder that makes a folder a repository. */
@@ -19,17 +20,22 @@ const REMOTE_LISTINGS = 16;
  * however many repositories there are.
  */
 export class RepositoryCatalog implements Catalog {
-  readonly #driver: StorageDriver;
+  readonly #pages: ProvenListings<Page<RepositoryName>>;
+  /** How many folders are listed at once. */
+  readonly #listings: number;
 
   constructor(driver: StorageDriver) {
-    this.#driver = driver;
+    this.#pages = new ProvenListings(driver);
+    this.#listings = driver.movesByCopy === true ? REMOTE_LISTINGS : 1;
   }
 
-  async list(page: PageRequest): Promise<Page<RepositoryName>> {
-    const walk = new CatalogWalk(this.#driver, page.limit);
-    const last = page.last === undefined || page.last === "" ? [] : page.last.split("/");
-    if (page.limit !== 0) await walk.visitBelow("", last);
-    return { items: walk.items, more: walk.more };
+  async list({ limit, last = "" }: PageRequest): Promise<Page<RepositoryName>> {
+    if (limit === 0) return { items: [], more: false };
+    return await this.#pages.get(`${limit ?? ""} ${last}`, async (lister) => {
+      const walk = new CatalogWalk(lister, { limit, listings: Math.min(this.#listings, limit ?? this.#listings) });
+      await walk.visitBelow("", last === "" ? [] : last.split("/"));
+      return { items: walk.items, more: walk.more };
+    });
   }
 }
 
@@ -38,15 +44,15 @@ class CatalogWalk {
   readonly items: RepositoryName[] = [];
   /** Whether there is a repository after the last item. */
   more = false;
-  readonly #driver: StorageDriver;
+  readonly #lister: Lister;
   readonly #limit: number | undefined;
   readonly #listings: number;
   #visited = 0;
 
-  constructor(driver: StorageDriver, limit: number | undefined) {
-    this.#driver = driver;
+  constructor(lister: Lister, { limit, listings }: { readonly limit: number | undefined; readonly listings: number }) {
+    this.#lister = lister;
     this.#limit = limit;
-    this.#listings = driver.movesByCopy === true ? Math.min(REMOTE_LISTINGS, Math.max(1, limit ?? REMOTE_LISTINGS)) : 1;
+    this.#listings = listings;
   }
 
   /**
@@ -63,7 +69,7 @@ class CatalogWalk {
   }
 
   async #visitChildren(folder: string, startAfter: string | undefined): Promise<boolean> {
-    for await (const entries of childPagesIfAny(this.#driver, pathOf(folder), { startAfter })) {
+    for await (const entries of childPagesIfAny(this.#lister, pathOf(folder), { startAfter })) {
       if (!(await this.#visitEach(folder, entries))) return false;
     }
     return true;
@@ -88,7 +94,7 @@ class CatalogWalk {
   async #firstPage(folder: string): Promise<ListPage | undefined> {
     if (folder.length > MAX_NAME_LENGTH) return undefined;
     try {
-      return await this.#driver.list(pathOf(folder), { limit: 100 });
+      return await this.#lister.list(pathOf(folder), { limit: 100 });
     } catch (error) {
       if (error instanceof PathNotFoundError) return undefined;
       throw error;
@@ -99,7 +105,7 @@ class CatalogWalk {
     if (page.entries.some((entry) => entry.name === MARKER && entry.isDirectory)) return true;
     const last = page.entries.at(-1);
     if (page.next === undefined || (last !== undefined && last.name > MARKER)) return false;
-    const { entries } = await this.#driver.list(pathOf(folder), { startAfter: MARKER.slice(0, -1), limit: 1 });
+    const { entries } = await this.#lister.list(pathOf(folder), { startAfter: MARKER.slice(0, -1), limit: 1 });
     return entries[0]?.name === MARKER && entries[0].isDirectory;
   }
 

@@ -14,7 +14,7 @@ export interface ChildrenRange {
  * The children of a directory in bytewise order, page after page for as long as the caller goes on.
  * @throws PathNotFoundError
  */
-export async function* childPages(driver: StorageDriver, path: string, range: ChildrenRange = {}): AsyncGenerator<readonly DirectoryEntry[]> {
+export async function* childPages(driver: Pick<StorageDriver, "list">, path: string, range: ChildrenRange = {}): AsyncGenerator<readonly DirectoryEntry[]> {
   const limit = range.pageSize ?? PAGE;
   let startAfter = range.startAfter;
   for (;;) {
@@ -26,7 +26,7 @@ export async function* childPages(driver: StorageDriver, path: string, range: Ch
 }
 
 /** The same for a directory that may be missing, or go away meanwhile: it then has no (more) children. */
-export async function* childPagesIfAny(driver: StorageDriver, path: string, range: ChildrenRange = {}): AsyncGenerator<readonly DirectoryEntry[]> {
+export async function* childPagesIfAny(driver: Pick<StorageDriver, "list">, path: string, range: ChildrenRange = {}): AsyncGenerator<readonly DirectoryEntry[]> {
   try {
     yield* childPages(driver, path, range);
   } catch (error) {

@@ -57,6 +57,12 @@ export interface StorageDriver extends AsyncDisposable {
   list(path: string, options?: ListOptions): Promise<ListPage>;
 
   /**
+   * Whether a directory holds the very names that it held when a listing gave this state, told at once and without waiting.
+   * False also when that is not certain. Absent where only a listing can tell.
+   */
+  isUnchanged?(path: string, state: object): boolean;
+
+  /**
    * Moves a file, replacing the destination; durable when it resolves. The source's bytes were committed by their writer.
    * @throws PathNotFoundError when the source is missing; the destination is then untouched.
    */
@@ -148,6 +154,8 @@ export interface ListPage {
   readonly entries: readonly DirectoryEntry[];
   /** Pass as `startAfter` for the next page; undefined when this was the last one. */
   readonly next: string | undefined;
+  /** What `isUnchanged` is to be asked about; undefined where the driver could not tell. Holds no names. */
+  readonly state?: object | undefined;
 }
 
 /** Who asks for a URL, and for what. */

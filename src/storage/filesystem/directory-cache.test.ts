@@ -15,8 +15,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-function namesOf(entries = cache.list(folder)): string[] | undefined {
-  return entries?.map(({ name, isDirectory }) => (isDirectory ? `${name}/` : name));
+function namesOf(listing = cache.list(folder)): string[] | undefined {
+  return listing?.entries.map(({ name, isDirectory }) => (isDirectory ? `${name}/` : name));
 }
 
 /** Lists until the listing is kept. */
@@ -67,8 +67,8 @@ describe("DirectoryCache", () => {
     const real = new DirectoryCache();
     for (let round = 0; round < 300; round++) {
       writeFileSync(join(folder, `n${round}`), "");
-      const entries = round % 2 === 0 ? real.list(folder) : await real.listInPool(folder);
-      expect(entries?.length).toBe(round + 1);
+      const listing = round % 2 === 0 ? real.list(folder) : await real.listInPool(folder);
+      expect(listing?.entries.length).toBe(round + 1);
       if (round % 50 === 0) await Bun.sleep(60);
     }
   });
@@ -108,7 +108,7 @@ describe("DirectoryCache", () => {
     mkdirSync(large);
     for (let index = 0; index < 1_400; index++) writeFileSync(join(large, `${"x".repeat(200)}${index}`), "");
     if (cache.list(large) !== undefined) return;
-    expect((await cache.listInPool(large)).length).toBe(1_400);
+    expect((await cache.listInPool(large)).entries.length).toBe(1_400);
     nowMs += 10_000;
     const listing = await cache.listInPool(large);
     expect(cache.list(large)).toBe(listing);

@@ -25,11 +25,22 @@ const MAX_SYNC_FOLDER_BYTES = 256 * 1024;
  * What changes whenever names are added to a folder or taken from it, and cannot be set back by a copying program. Milliseconds with
  * fractions tell a quarter of a microsecond apart, in which no folder changes twice.
  */
-interface FolderState {
-  readonly dev: number;
-  readonly ino: number;
-  readonly mtimeMs: number;
-  readonly ctimeMs: number;
+class FolderState {
+  readonly #dev: number;
+  readonly #ino: number;
+  readonly #mtimeMs: number;
+  readonly #ctimeMs: number;
+
+  constructor({ dev, ino, mtimeMs, ctimeMs }: Stats) {
+    this.#dev = dev;
+    this.#ino = ino;
+    this.#mtimeMs = mtimeMs;
+    this.#ctimeMs = ctimeMs;
+  }
+
+  isOf({ dev, ino, mtimeMs, ctimeMs }: Stats): boolean {
+    return this.#ctimeMs === ctimeMs && this.#mtimeMs === mtimeMs && this.#ino === ino && this.#dev === dev;
+  }
 }
 
 interface Sighting {
@@ -37,9 +48,15 @@ interface Sighting {
   readonly firstSeenMs: number;
 }
 
-interface Listing {
-  readonly state: FolderState;
+/** The children of a folder in bytewise order of names. */
+export interface Listing {
   readonly entries: readonly DirectoryEntry[];
+  /** What `isUnchanged` wants; undefined where the listing could not be kept. */
+  readonly state: object | undefined;
+}
+
+interface KeptListing extends Listing {
+  readonly state: FolderState;
 }
 
 /**
@@ -47,7 +64,7 @@ interface Listing {
  * seen at once. Failures are the file system's own, ENOENT and ENOTDIR among them.
  */
 export class DirectoryCache {
-  readonly #listings = new LruMap<string, Listing>(MAX_NAMES, MAX_NAMES);
+  readonly #listings = new LruMap<string, KeptListing>(MAX_NAMES, MAX_NAMES);
   readonly #sightings = new LruMap<string, Sighting>(MAX_SIGHTINGS);
   readonly #nowMs: () => number;
 
@@ -56,8 +73,8 @@ export class DirectoryCache {
     this.#nowMs = nowMs;
   }
 
-  /** The children in bytewise order of names; undefined for a folder so large that it is better read in the thread pool. */
-  list(folder: string): readonly DirectoryEntry[] | undefined {
+  /** @returns undefined for a folder so large that it is better read in the thread pool */
+  list(folder: string): Listing | undefined {
     const info = statSync(folder);
     const known = this.#find(folder, info);
     if (known !== undefined) return known;
@@ -67,7 +84,7 @@ export class DirectoryCache {
   }
 
   /** As `list`, for any folder, by the thread pool. */
-  async listInPool(folder: string): Promise<readonly DirectoryEntry[]> {
+  async listInPool(folder: string): Promise<Listing> {
     const info = await stat(folder);
     const known = this.#find(folder, info);
     if (known !== undefined) return known;
@@ -75,17 +92,23 @@ export class DirectoryCache {
     return this.#keep(folder, isTrusted ? info : undefined, await readdir(folder, { withFileTypes: true }));
   }
 
-  #find(folder: string, state: FolderState): readonly DirectoryEntry[] | undefined {
+  /** Whether the folder is as it was when a listing gave this very state. */
+  isUnchanged(folder: string, state: object): boolean {
+    const found = statSync(folder, { throwIfNoEntry: false });
+    return found !== undefined && state instanceof FolderState && state.isOf(found);
+  }
+
+  #find(folder: string, info: Stats): Listing | undefined {
     const listing = this.#listings.get(folder);
-    return listing !== undefined && isSame(listing.state, state) ? listing.entries : undefined;
+    return listing?.state.isOf(info) === true ? listing : undefined;
   }
 
   /** Whether what is read from now on has every name that came with this state. */
   #isTrusted(folder: string, info: Stats): boolean {
     const nowMs = this.#nowMs();
     const sighting = this.#sightings.get(folder);
-    if (sighting === undefined || !isSame(sighting.state, info)) {
-      this.#sightings.set(folder, { state: stateOf(info), firstSeenMs: nowMs });
+    if (sighting?.state.isOf(info) !== true) {
+      this.#sightings.set(folder, { state: new FolderState(info), firstSeenMs: nowMs });
       return false;
     }
     const tickMs = info.ctimeMs % 1000 === 0 ? COARSE_TICK_MS : TICK_MS;
@@ -93,7 +116,7 @@ export class DirectoryCache {
   }
 
   /** @param info What the listing is to be kept under, if it is. */
-  #keep(folder: string, info: Stats | undefined, found: readonly Dirent[]): readonly DirectoryEntry[] {
+  #keep(folder: string, info: Stats | undefined, found: readonly Dirent[]): Listing {
     // Names outside the grammar (lost+found) cannot be asked for, and were stored by nobody who uses a driver.
     const named = found.filter(({ name }) => isPathName(name));
     const entries = named.map((entry) => ({ name: entry.name, isDirectory: isDirectory(folder, entry) }));
@@ -101,20 +124,12 @@ export class DirectoryCache {
     entries.sort((a, b) => (a.name < b.name ? -1 : 1));
     this.#listings.delete(folder);
     // Where a link leads can change without a trace in the folder.
-    if (info !== undefined && named.every(isPlain)) {
-      this.#sightings.delete(folder);
-      this.#listings.set(folder, { state: stateOf(info), entries }, entries.length + 1);
-    }
-    return entries;
+    if (info === undefined || !named.every(isPlain)) return { entries, state: undefined };
+    const listing = { entries, state: new FolderState(info) };
+    this.#sightings.delete(folder);
+    this.#listings.set(folder, listing, entries.length + 1);
+    return listing;
   }
-}
-
-function isSame(a: FolderState, b: FolderState): boolean {
-  return a.ctimeMs === b.ctimeMs && a.mtimeMs === b.mtimeMs && a.ino === b.ino && a.dev === b.dev;
-}
-
-function stateOf({ dev, ino, mtimeMs, ctimeMs }: Stats): FolderState {
-  return { dev, ino, mtimeMs, ctimeMs };
 }
 
 function isPlain(entry: Dirent): boolean {

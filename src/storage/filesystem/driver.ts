@@ -140,13 +140,18 @@ class FilesystemDriver implements StorageDriver {
   async list(path: string, options: ListOptions = {}): Promise<ListPage> {
     const folder = this.#directory(path);
     try {
-      const entries = this.#readPace.isSlow() ? undefined : this.#readPace.run(() => this.#directories.list(folder));
-      return pageOf(entries ?? (await this.#slots.run(() => this.#directories.listInPool(folder))), options);
+      const known = this.#readPace.isSlow() ? undefined : this.#readPace.run(() => this.#directories.list(folder));
+      const { entries, state } = known ?? (await this.#slots.run(() => this.#directories.listInPool(folder)));
+      return { ...pageOf(entries, options), state };
     } catch (error) {
       // The root is made by the first write; until then it is empty.
       if (path === "/" && isErrno(error, "ENOENT")) return { entries: [], next: undefined };
       throw readFailure(error, path);
     }
+  }
+
+  isUnchanged(path: string, state: object): boolean {
+    return !this.#readPace.isSlow() && this.#readPace.run(() => this.#directories.isUnchanged(this.#directory(path), state));
   }
 
   async move(source: string, destination: string): Promise<void> {
