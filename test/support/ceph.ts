@@ -40,7 +40,8 @@ export async function startCeph(): Promise<CephServer> {
   await ceph("ceph-mon", "--mkfs", "-i", "a", "--monmap", monmap);
   cleanup.use(startChild(["ceph-mon", "--conf", conf, "-f", "-i", "a"]));
   const storageId = crypto.randomUUID();
-  await ceph("ceph", "osd", "new", storageId);
+  // Until the monitor has elected itself it refuses commands, on a busy machine for seconds.
+  await untilDone(() => ceph("ceph", "osd", "new", storageId));
   // By itself the daemon would do this before it knows the cluster well enough, now and then, and end.
   await ceph("ceph", "osd", "crush", "add", "osd.0", "1", "root=default", "host=localhost");
   await ceph("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", storageId);
@@ -61,6 +62,19 @@ async function writeCertificates(folder: string): Promise<string> {
   await Bun.write(join(folder, "certificate.pem"), certificate);
   await Bun.write(join(folder, "key.pem"), key);
   return join(folder, "authority.pem");
+}
+
+async function untilDone(work: () => Promise<unknown>): Promise<void> {
+  const deadline = Date.now() + START_MS;
+  for (;;) {
+    const error = await work().then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    if (error === undefined) return;
+    if (Date.now() > deadline) throw error;
+    await Bun.sleep(100);
+  }
 }
 
 async function untilAnswered(url: string, output: () => string): Promise<void> {
