@@ -2,15 +2,34 @@ import { yieldToEventLoop } from "../lib/concurrently.ts";
 import { algorithmOf, type Digest } from "../oci/digest.ts";
 import { RegistryError } from "../oci/errors.ts";
 import type { RepositoryName } from "../oci/name.ts";
+import type { StorageDriver } from "../storage/driver.ts";
 import type { BlobStore } from "./blob-store.ts";
 import type { ContentGate } from "./content-gate.ts";
-import { layerLink } from "./layout.ts";
+import { blobData, layerLink } from "./layout.ts";
 import type { LinkFiles } from "./link-files.ts";
+import { ProvenReads, type Witness } from "./proven-reads.ts";
 import type { BlobContent, BlobInfo, Blobs, MountedBlob, OpenRequest } from "./registry.ts";
 import { withStorageErrors } from "./storage-errors.ts";
 
 /** How many repositories a mount looks in before other requests get their turn. */
 const SOURCES_PER_TURN = 256;
+
+/** Blobs whose links were read and whose bytes were seen: some 10 MiB. */
+const MAX_READS = 20_000;
+
+/** What the links of blobs are made of. */
+export interface BlobLinksParts {
+  readonly driver: StorageDriver;
+  readonly links: LinkFiles;
+  readonly store: BlobStore;
+  readonly gate: ContentGate;
+}
+
+interface LinkedBlob {
+  /** What the link holds. */
+  readonly stored: Digest;
+  readonly sizeBytes: number;
+}
 
 /**
  * The blobs that repositories hold, by their links. A link may hold another digest than its path says (distribution stores what was
@@ -21,28 +40,28 @@ export class BlobLinks implements Blobs {
   readonly #store: BlobStore;
   readonly #gate: ContentGate;
   readonly #deleteEnabled: boolean;
+  /** By repository and digest. */
+  readonly #reads: ProvenReads<LinkedBlob | undefined>;
 
-  constructor(links: LinkFiles, store: BlobStore, options: { readonly gate: ContentGate; readonly deleteEnabled: boolean }) {
+  constructor({ driver, links, store, gate }: BlobLinksParts, options: { readonly deleteEnabled: boolean }) {
     this.#links = links;
     this.#store = store;
-    this.#gate = options.gate;
+    this.#gate = gate;
     this.#deleteEnabled = options.deleteEnabled;
+    this.#reads = new ProvenReads(driver, { maxResults: MAX_READS, maxWeight: MAX_READS });
   }
 
   async stat(name: RepositoryName, digest: Digest): Promise<BlobInfo> {
-    const stored = await this.#links.read(layerLink(name, digest));
-    const sizeBytes = stored === undefined || !(await this.#keeps(stored)) ? undefined : await this.#store.sizeOf(stored);
-    if (sizeBytes === undefined) throw new RegistryError("BLOB_UNKNOWN", { detail: digest });
-    return { digest, sizeBytes };
+    const blob = await this.#findKept(name, digest);
+    if (blob === undefined) throw new RegistryError("BLOB_UNKNOWN", { detail: digest });
+    return { digest, sizeBytes: blob.sizeBytes };
   }
 
   async open(name: RepositoryName, digest: Digest, request: OpenRequest): Promise<BlobContent> {
-    const stored = await this.#links.read(layerLink(name, digest));
     // Who asks whether a blob is there goes on without uploading it: what is being collected is not.
-    const isThere = stored !== undefined && (request.method === "GET" || (await this.#keeps(stored)));
-    const sizeBytes = isThere ? await this.#store.sizeOf(stored) : undefined;
-    if (stored === undefined || sizeBytes === undefined) throw new RegistryError("BLOB_UNKNOWN", { detail: digest });
-    return await this.#store.open({ stored, asked: digest, sizeBytes }, request);
+    const blob = request.method === "GET" ? await this.#find(name, digest) : await this.#findKept(name, digest);
+    if (blob === undefined) throw new RegistryError("BLOB_UNKNOWN", { detail: digest });
+    return await this.#store.open({ ...blob, asked: digest }, request);
   }
 
   async mount(name: RepositoryName, digest: Digest, from: Iterable<RepositoryName> | AsyncIterable<RepositoryName>): Promise<MountedBlob | undefined> {
@@ -75,6 +94,28 @@ export class BlobLinks implements Blobs {
   /** Makes a blob readable in a repository, durably. The caller has seen the bytes. */
   async link(name: RepositoryName, digest: Digest): Promise<void> {
     await this.#links.write(layerLink(name, digest), digest);
+  }
+
+  /** A blob that will stay. */
+  async #findKept(name: RepositoryName, digest: Digest): Promise<LinkedBlob | undefined> {
+    const blob = await this.#find(name, digest);
+    if (blob === undefined || this.#gate.isIdle) return blob;
+    // Kept from now on; until now it may have been taken.
+    return (await this.#gate.keep("blob", blob.stored)) ? await this.#find(name, digest) : undefined;
+  }
+
+  async #find(name: RepositoryName, digest: Digest): Promise<LinkedBlob | undefined> {
+    const key = `${name}@${digest}`;
+    return this.#reads.peek(key) ?? (await this.#reads.read(key, (witness) => this.#read(name, digest, witness), () => 1));
+  }
+
+  async #read(name: RepositoryName, digest: Digest, witness: Witness): Promise<LinkedBlob | undefined> {
+    witness.relyOn(layerLink(name, digest));
+    const stored = await this.#links.read(layerLink(name, digest));
+    if (stored === undefined) return undefined;
+    witness.relyOn(blobData(stored));
+    const sizeBytes = await this.#store.sizeOf(stored);
+    return sizeBytes === undefined ? undefined : { stored, sizeBytes };
   }
 
   async #keeps(digest: Digest): Promise<boolean> {

@@ -4,7 +4,7 @@ import type { DirectoryEntry, ListPage, StorageDriver } from "../storage/driver.
 import { PathNotFoundError } from "../storage/errors.ts";
 import { REPOSITORIES } from "./layout.ts";
 import { childPagesIfAny } from "./list-children.ts";
-import { type Lister, ProvenListings } from "./proven-listings.ts";
+import { ProvenReads, type Witness } from "./proven-reads.ts";
 import type { Catalog, Page, PageRequest } from "./registry.ts";
 
 /** The folder that makes a folder a repository. */
@@ -12,6 +12,9 @@ const MARKER = "_manifests";
 /** Names that may stand in a path of the store; what a client sends as `last` may be anything. */
 const FOLDER_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const FOLDERS_PER_TURN = 256;
+/** Pages that are remembered, and the folders that they were made of: some 20 MiB. */
+const MAX_PAGES = 10_000;
+const MAX_PAGE_FOLDERS = 100_000;
 /** How many folders are listed at once where each listing is a request over a network. */
 const REMOTE_LISTINGS = 16;
 
@@ -20,22 +23,25 @@ const REMOTE_LISTINGS = 16;
  * however many repositories there are.
  */
 export class RepositoryCatalog implements Catalog {
-  readonly #pages: ProvenListings<Page<RepositoryName>>;
+  readonly #pages: ProvenReads<Page<RepositoryName>>;
   /** How many folders are listed at once. */
   readonly #listings: number;
 
   constructor(driver: StorageDriver) {
-    this.#pages = new ProvenListings(driver);
+    this.#pages = new ProvenReads(driver, { maxResults: MAX_PAGES, maxWeight: MAX_PAGE_FOLDERS });
     this.#listings = driver.movesByCopy === true ? REMOTE_LISTINGS : 1;
   }
 
   async list({ limit, last = "" }: PageRequest): Promise<Page<RepositoryName>> {
     if (limit === 0) return { items: [], more: false };
-    return await this.#pages.get(`${limit ?? ""} ${last}`, async (lister) => {
-      const walk = new CatalogWalk(lister, { limit, listings: Math.min(this.#listings, limit ?? this.#listings) });
-      await walk.visitBelow("", last === "" ? [] : last.split("/"));
-      return { items: walk.items, more: walk.more };
-    });
+    const key = `${limit ?? ""} ${last}`;
+    return this.#pages.peek(key) ?? (await this.#pages.read(key, (store) => this.#walk(store, limit, last), (_page, folders) => folders));
+  }
+
+  async #walk(store: Witness, limit: number | undefined, last: string): Promise<Page<RepositoryName>> {
+    const walk = new CatalogWalk(store, { limit, listings: Math.min(this.#listings, limit ?? this.#listings) });
+    await walk.visitBelow("", last === "" ? [] : last.split("/"));
+    return { items: walk.items, more: walk.more };
   }
 }
 
@@ -44,13 +50,13 @@ class CatalogWalk {
   readonly items: RepositoryName[] = [];
   /** Whether there is a repository after the last item. */
   more = false;
-  readonly #lister: Lister;
+  readonly #store: Witness;
   readonly #limit: number | undefined;
   readonly #listings: number;
   #visited = 0;
 
-  constructor(lister: Lister, { limit, listings }: { readonly limit: number | undefined; readonly listings: number }) {
-    this.#lister = lister;
+  constructor(store: Witness, { limit, listings }: { readonly limit: number | undefined; readonly listings: number }) {
+    this.#store = store;
     this.#limit = limit;
     this.#listings = listings;
   }
@@ -69,7 +75,7 @@ class CatalogWalk {
   }
 
   async #visitChildren(folder: string, startAfter: string | undefined): Promise<boolean> {
-    for await (const entries of childPagesIfAny(this.#lister, pathOf(folder), { startAfter })) {
+    for await (const entries of childPagesIfAny(this.#store, pathOf(folder), { startAfter })) {
       if (!(await this.#visitEach(folder, entries))) return false;
     }
     return true;
@@ -94,7 +100,7 @@ class CatalogWalk {
   async #firstPage(folder: string): Promise<ListPage | undefined> {
     if (folder.length > MAX_NAME_LENGTH) return undefined;
     try {
-      return await this.#lister.list(pathOf(folder), { limit: 100 });
+      return await this.#store.list(pathOf(folder), { limit: 100 });
     } catch (error) {
       if (error instanceof PathNotFoundError) return undefined;
       throw error;
@@ -105,7 +111,7 @@ class CatalogWalk {
     if (page.entries.some((entry) => entry.name === MARKER && entry.isDirectory)) return true;
     const last = page.entries.at(-1);
     if (page.next === undefined || (last !== undefined && last.name > MARKER)) return false;
-    const { entries } = await this.#lister.list(pathOf(folder), { startAfter: MARKER.slice(0, -1), limit: 1 });
+    const { entries } = await this.#store.list(pathOf(folder), { startAfter: MARKER.slice(0, -1), limit: 1 });
     return entries[0]?.name === MARKER && entries[0].isDirectory;
   }
 

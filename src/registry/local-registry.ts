@@ -66,7 +66,7 @@ class StoredRegistry implements LocalRegistry {
     const { driver, log, clock, deleteEnabled, gate = OPEN_GATE } = options;
     const links = new LinkFiles(driver, log);
     const store = new BlobStore({ driver, log, descriptorCache: options.descriptorCache, redirectEnabled: options.redirectEnabled });
-    const blobs = new BlobLinks(links, store, { gate, deleteEnabled });
+    const blobs = new BlobLinks({ driver, links, store, gate }, { deleteEnabled });
     const contents = new ManifestContents(driver, log);
     const tags = new TagStore(driver, links, { deleteEnabled, concurrency: options.tagConcurrency });
     const referrers = new ReferrerIndex({ driver, links, tags, contents, log });
@@ -76,7 +76,7 @@ class StoredRegistry implements LocalRegistry {
     this.blobs = blobs;
     this.uploads = this.#uploads;
     this.manifests = new ManifestStore(
-      { links, blobs, store, contents, tags, referrers, gate },
+      { driver, links, blobs, store, contents, tags, referrers, gate },
       { deleteEnabled, validation: options.validation, policyClasses: options.policyClasses ?? [] },
     );
     this.tags = tags;

@@ -4,13 +4,15 @@ import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
 import { RegistryError } from "../oci/errors.ts";
 import { type Manifest, parsePushedManifest, parseStoredManifest, referencesOf } from "../oci/manifest.ts";
 import type { RepositoryName, Tag } from "../oci/name.ts";
+import type { StorageDriver } from "../storage/driver.ts";
 import type { BlobLinks } from "./blob-links.ts";
 import type { BlobStore } from "./blob-store.ts";
 import type { ContentGate } from "./content-gate.ts";
-import { revisionLink } from "./layout.ts";
+import { revisionLink, tagCurrentLink } from "./layout.ts";
 import type { LinkFiles } from "./link-files.ts";
 import type { ManifestContents } from "./manifest-contents.ts";
 import { checkClass, checkUrls, type ManifestValidation, missingContent, type RequiredChild, requirementsOf } from "./manifest-rules.ts";
+import { ProvenReads, type Witness } from "./proven-reads.ts";
 import type { ReferrerIndex } from "./referrer-index.ts";
 import type { ManifestReference, Manifests, PushedManifest, PutManifest, StoredManifest } from "./registry.ts";
 import { withStorageErrors } from "./storage-errors.ts";
@@ -18,9 +20,14 @@ import type { TagStore } from "./tag-store.ts";
 
 /** How many blobs and children of a manifest are looked for at once. */
 const LOOKUPS_AT_ONCE = 16;
+/** References whose manifests are at hand, and what they take; the bytes themselves are mostly those that `ManifestContents` holds. */
+const MAX_READS = 20_000;
+const MAX_READ_BYTES = 32 * 1024 * 1024;
+const READ_OVERHEAD_BYTES = 1024;
 
 /** What the manifest store is made of. */
 export interface ManifestStoreParts {
+  readonly driver: StorageDriver;
   readonly links: LinkFiles;
   readonly blobs: BlobLinks;
   readonly store: BlobStore;
@@ -44,14 +51,24 @@ export class ManifestStore implements Manifests {
   readonly #options: ManifestStoreOptions;
   /** By repository and digest: a delete never takes the link of a push that was told that all is well. */
   readonly #locks = new KeyedLock();
+  /** By repository and reference. */
+  readonly #reads: ProvenReads<StoredManifest>;
 
   constructor(parts: ManifestStoreParts, options: ManifestStoreOptions) {
     this.#parts = parts;
+    this.#reads = new ProvenReads(parts.driver, { maxResults: MAX_READS, maxWeight: MAX_READ_BYTES });
     this.#options = options;
   }
 
   async get(name: RepositoryName, reference: ManifestReference): Promise<StoredManifest> {
+    const key = "digest" in reference ? `${name}@${reference.digest}` : `${name}:${reference.tag}`;
+    return this.#reads.peek(key) ?? (await this.#reads.read(key, (witness) => this.#read(name, reference, witness), ({ bytes }) => bytes.length + READ_OVERHEAD_BYTES));
+  }
+
+  async #read(name: RepositoryName, reference: ManifestReference, witness: Witness): Promise<StoredManifest> {
+    if ("tag" in reference) witness.relyOn(tagCurrentLink(name, reference.tag));
     const digest = "digest" in reference ? reference.digest : await this.#parts.tags.resolve(name, reference.tag);
+    witness.relyOn(revisionLink(name, digest));
     if (await this.#parts.links.has(revisionLink(name, digest), digest)) {
       const manifest = this.#parts.contents.peek(digest) ?? (await this.#parts.contents.load(digest));
       if (manifest !== undefined) return manifest;

@@ -57,10 +57,14 @@ export interface StorageDriver extends AsyncDisposable {
   list(path: string, options?: ListOptions): Promise<ListPage>;
 
   /**
-   * Whether a directory holds the very names that it held when a listing gave this state, told at once and without waiting.
-   * False also when that is not certain. Absent where only a listing can tell.
+   * The state of a file, told at once and without waiting, to be asked about with `isUnchanged`: what is read of the file from now on
+   * is its content for as long as it is in this state. Undefined when it is missing, or changed so lately that nothing is certain.
+   * Absent, with `isUnchanged`, where only reading can tell.
    */
-  isUnchanged?(path: string, state: object): boolean;
+  observe?(path: string): object | undefined;
+
+  /** Whether what gave this state, a file or the listing of a directory, is still in it, told at once. False also when that is not certain. */
+  isUnchanged?(state: object): boolean;
 
   /**
    * Moves a file, replacing the destination; durable when it resolves. The source's bytes were committed by their writer.

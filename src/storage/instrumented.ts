@@ -31,6 +31,7 @@ class InstrumentedDriver implements StorageDriver {
   readonly name: string;
   // `declare`: a plain field would be there as undefined where the driver has no such member.
   declare readonly movesByCopy?: boolean;
+  declare readonly observe?: NonNullable<StorageDriver["observe"]>;
   declare readonly isUnchanged?: NonNullable<StorageDriver["isUnchanged"]>;
   declare readonly removeIfEmpty?: (path: string) => Promise<boolean>;
   declare readonly survey?: NonNullable<StorageDriver["survey"]>;
@@ -45,10 +46,16 @@ class InstrumentedDriver implements StorageDriver {
     this.name = inner.name;
     this.#inner = inner;
     this.#observers = observers;
-    const { movesByCopy, isUnchanged, removeIfEmpty, localFile, redirectUrl, listFiles, listUnfinished, survey } = inner;
+    const { movesByCopy, observe, isUnchanged, removeIfEmpty, localFile, redirectUrl, listFiles, listUnfinished, survey } = inner;
     if (movesByCopy !== undefined) this.movesByCopy = movesByCopy;
-    // Not measured: it takes a microsecond, and saves the calls that are. Its paths were checked when they were listed.
-    if (isUnchanged !== undefined) this.isUnchanged = (path, state) => isUnchanged.call(inner, path, state);
+    // Not measured: they take a microsecond, and save the calls that are.
+    if (observe !== undefined) {
+      this.observe = (path) => {
+        checkPath(this.name, path);
+        return observe.call(inner, path);
+      };
+    }
+    if (isUnchanged !== undefined) this.isUnchanged = (state) => isUnchanged.call(inner, state);
     if (removeIfEmpty !== undefined) this.removeIfEmpty = (path) => this.#file("Delete", path, () => removeIfEmpty.call(inner, path));
     if (localFile !== undefined) {
       this.localFile = (path) => {

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, unlinkSync, utimesSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DirectoryCache } from "./directory-cache.ts";
+import { FileStates } from "./file-state.ts";
 
 let folder: string;
 let nowMs: number;
@@ -11,7 +12,7 @@ let cache: DirectoryCache;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "directory-cache-"));
   nowMs = 0;
-  cache = new DirectoryCache(() => nowMs);
+  cache = new DirectoryCache(new FileStates(() => nowMs));
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
@@ -64,7 +65,7 @@ describe("DirectoryCache", () => {
   });
 
   test("sees every one of many quick changes", async () => {
-    const real = new DirectoryCache();
+    const real = new DirectoryCache(new FileStates());
     for (let round = 0; round < 300; round++) {
       writeFileSync(join(folder, `n${round}`), "");
       const listing = round % 2 === 0 ? real.list(folder) : await real.listInPool(folder);

@@ -12,12 +12,12 @@ import { AppendedFile } from "./appended-file.ts";
 import { CreatedFile, replaceFile } from "./created-file.ts";
 import { DirectoryCache } from "./directory-cache.ts";
 import { FILESYSTEM, isErrno, readFailure, writeFailure } from "./errno.ts";
+import { FileState, FileStates } from "./file-state.ts";
 import { streamFile } from "./file-stream.ts";
 import { Folders, isJournalOrdered } from "./folders.ts";
 import { OpenFile } from "./open-file.ts";
 import { Pace } from "./pace.ts";
 import { removeEmptyFolder, removeTree, renameFile } from "./rename-remove.ts";
-import { SmallFileCache } from "./small-file-cache.ts";
 import { Slots } from "./slots.ts";
 import { FilesystemSurvey } from "./survey/survey.ts";
 import { WriterLocks } from "./writer-locks.ts";
@@ -60,8 +60,8 @@ class FilesystemDriver implements StorageDriver {
   readonly #root: string;
   readonly #slots: Slots;
   readonly #folders: Folders;
-  readonly #directories = new DirectoryCache();
-  readonly #smallFiles = new SmallFileCache();
+  readonly #states = new FileStates();
+  readonly #directories = new DirectoryCache(this.#states);
   readonly #readPace: Pace;
   readonly #writePace = new Pace();
   readonly #locks = new WriterLocks();
@@ -87,7 +87,7 @@ class FilesystemDriver implements StorageDriver {
   async getContent(path: string, maxBytes = DEFAULT_MAX_CONTENT_BYTES): Promise<Uint8Array> {
     const file = this.localFile(path);
     try {
-      const small = this.#readPace.isSlow() ? undefined : this.#readPace.run(() => this.#smallFiles.get(file, () => this.#readSmall(file)));
+      const small = this.#readPace.isSlow() ? undefined : this.#readPace.run(() => this.#readSmall(file));
       const bytes = small ?? (await this.#slots.run(() => readWhole(file, maxBytes)));
       if (bytes.length > maxBytes) throw tooLarge(file, bytes.length, maxBytes);
       return bytes;
@@ -150,8 +150,15 @@ class FilesystemDriver implements StorageDriver {
     }
   }
 
-  isUnchanged(path: string, state: object): boolean {
-    return !this.#readPace.isSlow() && this.#readPace.run(() => this.#directories.isUnchanged(this.#directory(path), state));
+  observe(path: string): object | undefined {
+    const file = this.localFile(path);
+    if (this.#readPace.isSlow()) return undefined;
+    const found = this.#readPace.run(() => statSync(file, { throwIfNoEntry: false }));
+    return found === undefined ? undefined : this.#states.trusted(file, found);
+  }
+
+  isUnchanged(state: object): boolean {
+    return state instanceof FileState && !this.#readPace.isSlow() && this.#readPace.run(() => state.isCurrent());
   }
 
   async move(source: string, destination: string): Promise<void> {
