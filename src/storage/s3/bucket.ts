@@ -1,10 +1,11 @@
 import type { Readable } from "node:stream";
-import type { ObjectCannedACL, PutObjectCommandInput, S3Client, ServerSideEncryption, StorageClass } from "@aws-sdk/client-s3";
+import type { ListObjectsV2CommandOutput, ObjectCannedACL, PutObjectCommandInput, S3Client, ServerSideEncryption, StorageClass } from "@aws-sdk/client-s3";
 import type { KeyPage, KeyPageRequest } from "../object-store/children.ts";
 import type { ByteSource } from "../object-store/resumed-stream.ts";
 import { retry } from "../object-store/retry.ts";
 import type { S3Connection, S3Sdk } from "./client.ts";
 import { callFailure, isOverload, isTransient, S3CallError } from "./errors.ts";
+import { type Listing, readListing } from "./listing.ts";
 import type { S3Options } from "./options.ts";
 import { StoreConnectionError } from "./transport.ts";
 
@@ -286,22 +287,19 @@ export class Bucket {
     for (const { Key } of failed) if (Key !== undefined) await this.remove(Key);
   }
 
-  async #list(request: KeyPageRequest & { readonly delimiter?: string }): Promise<{ readonly objects: readonly ListedObject[]; readonly directories: readonly string[]; readonly next: string | undefined }> {
+  async #list(request: KeyPageRequest & { readonly delimiter?: string }): Promise<Listing> {
     const { prefix, delimiter, startAfter, next, limit } = request;
-    const input = {
+    const command = new this.#sdk.ListObjectsV2Command({
       Bucket: this.#name,
       Prefix: prefix,
       MaxKeys: limit,
       ...(delimiter === undefined ? {} : { Delimiter: delimiter }),
       ...(startAfter === undefined ? {} : { StartAfter: startAfter }),
       ...(next === undefined ? {} : { ContinuationToken: next }),
-    };
-    const output = await this.#call("ListObjectsV2", prefix, (signal) => this.#client.send(new this.#sdk.ListObjectsV2Command(input), signal));
-    return {
-      objects: (output.Contents ?? []).flatMap(({ Key, Size, LastModified }) => (Key === undefined ? [] : [{ key: Key, sizeBytes: Size ?? 0, modifiedAt: LastModified ?? new Date(0) }])),
-      directories: (output.CommonPrefixes ?? []).flatMap(({ Prefix }) => (Prefix === undefined ? [] : [Prefix])),
-      next: output.IsTruncated === true ? output.NextContinuationToken : undefined,
-    };
+    });
+    const listing = readListing(command);
+    const output = await this.#call("ListObjectsV2", prefix, (signal) => this.#client.send(command, signal));
+    return listing() ?? listingOf(output);
   }
 
   async #call<T>(operation: string, key: string, send: (options: { readonly abortSignal: AbortSignal }) => Promise<T>): Promise<T> {
@@ -371,6 +369,14 @@ function attributesOf(options: S3Options): Pick<PutObjectCommandInput, "ContentT
     ...(options.objectacl === "private" ? {} : { ACL: options.objectacl as ObjectCannedACL }),
     ...(options.storageclass === "NONE" ? {} : { StorageClass: options.storageclass as StorageClass }),
     ...(isKms ? { ServerSideEncryption: "aws:kms" satisfies ServerSideEncryption, SSEKMSKeyId: options.keyid } : options.encrypt ? { ServerSideEncryption: "AES256" satisfies ServerSideEncryption } : {}),
+  };
+}
+
+function listingOf({ Contents = [], CommonPrefixes = [], IsTruncated, NextContinuationToken }: ListObjectsV2CommandOutput): Listing {
+  return {
+    objects: Contents.flatMap(({ Key, Size, LastModified }) => (Key === undefined ? [] : [{ key: Key, sizeBytes: Size ?? 0, modifiedAt: LastModified ?? new Date(0) }])),
+    directories: CommonPrefixes.flatMap(({ Prefix }) => (Prefix === undefined ? [] : [Prefix])),
+    next: IsTruncated === true ? NextContinuationToken : undefined,
   };
 }
 
