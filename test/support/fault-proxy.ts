@@ -7,6 +7,17 @@ export interface ProxiedRequest {
   readonly url: string;
 }
 
+/** A request that has gone through the proxy, or not. */
+export interface SeenRequest extends ProxiedRequest {
+  /** What went wrong with it, by the plan. */
+  readonly fault: Fault | undefined;
+}
+
+/** Whether the server hears of a request with which this goes wrong. */
+export function reachesServer(fault: Fault | undefined): boolean {
+  return fault === undefined || !["answer", "reset", "stall"].includes(fault.kind);
+}
+
 /** What goes wrong with one request. */
 export type Fault =
   /** Answered in the server's place, which never hears of the request. */
@@ -31,7 +42,7 @@ export interface FaultProxy extends AsyncDisposable {
   /** Asked for every request; set by tests. Undefined: nothing goes wrong. */
   plan: (request: ProxiedRequest) => Fault | undefined;
   /** Every request so far. */
-  readonly requests: readonly ProxiedRequest[];
+  readonly requests: readonly SeenRequest[];
   /** Connections from clients that are open now. */
   readonly connections: number;
 }
@@ -46,7 +57,7 @@ const HEAD_END = "\r\n\r\n";
 export async function startFaultProxy(target: string): Promise<FaultProxy> {
   const { hostname, port } = new URL(target);
   const clients = new Set<Socket>();
-  const requests: ProxiedRequest[] = [];
+  const requests: SeenRequest[] = [];
   const server = createServer((client) => {
     clients.add(client);
     client.once("close", () => clients.delete(client));
@@ -75,9 +86,8 @@ export async function startFaultProxy(target: string): Promise<FaultProxy> {
     const reader = new MessageReader(client);
     for (let message = await reader.next(); message !== undefined; message = await reader.next()) {
       const [method = "", url = ""] = message.head.split(" ", 2);
-      const request = { method, url };
-      requests.push(request);
-      const fault = proxy.plan(request);
+      const fault = proxy.plan({ method, url });
+      requests.push({ method, url, fault });
       if (!(await handle(client, message, fault))) return;
     }
   }
