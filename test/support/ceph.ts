@@ -40,10 +40,10 @@ export async function startCeph(): Promise<CephServer> {
   await ceph("ceph-mon", "--mkfs", "-i", "a", "--monmap", monmap);
   cleanup.use(startChild(["ceph-mon", "--conf", conf, "-f", "-i", "a"]));
   const storageId = crypto.randomUUID();
-  // Until the monitor has elected itself it refuses commands, on a busy machine for seconds.
+  // On a busy machine the monitor refuses commands, now and then, for as long as it elects itself.
   await untilDone(() => ceph("ceph", "osd", "new", storageId));
   // By itself the daemon would do this before it knows the cluster well enough, now and then, and end.
-  await ceph("ceph", "osd", "crush", "add", "osd.0", "1", "root=default", "host=localhost");
+  await untilDone(() => ceph("ceph", "osd", "crush", "add", "osd.0", "1", "root=default", "host=localhost"));
   await ceph("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", storageId);
   const storage = cleanup.use(startChild(["ceph-osd", "--conf", conf, "-f", "-i", "0"]));
   const gateway = cleanup.use(startChild(["radosgw", "--conf", conf, "-f", "-n", "client.rgw"]));
