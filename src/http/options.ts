@@ -27,9 +27,15 @@ const TLS = z.object({
 /** The longest headers that the program can read: set when it is built. */
 export const MAX_HEADER_BYTES = 128 * 1024;
 
+/** `http.limits.connections`, unless it is configured. */
+export const DEFAULT_CONNECTIONS = 10_000;
+
 const LIMITS = z.object({
   idletimeout: duration({ min: 1_000, max: 255_000 }).prefault("120s").describe("How long a connection may be idle between requests; at most 255s."),
   stalltimeout: duration({ min: 1_000 }).prefault("10m").describe("How long a request's body may be silent. Slow ones are not cut."),
+  connections: integer({ min: 0 })
+    .prefault(DEFAULT_CONNECTIONS)
+    .describe("Most connections of clients at once, and no more than half of the files that the process may open; further clients wait. 0: no limit."),
   requests: integer({ min: 0 }).prefault(0).describe("Most requests served at once; more are answered 503. 0: no limit."),
   uploads: integer({ min: 0 }).prefault(0).describe("Most request bodies written to the store at once; more are answered 429. 0: no limit."),
   manifestbytes: byteSize({ min: 1024, max: 64 * 1024 * 1024 }).prefault("4MiB").describe("Largest manifest that is accepted."),

@@ -6,7 +6,9 @@ import type { HttpOptions } from "../http/options.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Acme } from "./acme.ts";
 import type { AlpnChallenges } from "./acme/alpn-challenges.ts";
+import type { ConnectionLimit } from "./connection-limit.ts";
 import { listen, type ListenAddress, type Listener, type ListenOptions, parseAddress } from "./listen.ts";
+import type { SocketName } from "./listening-sockets.ts";
 import { readiness } from "./debug-listener.ts";
 import { isTlsOn, type KeyPair, readKeyPair, tlsMaterial } from "./tls.ts";
 
@@ -16,6 +18,7 @@ export interface ApiListenerParts {
   readonly log: Logger;
   /** Whether requests are served: started, and not stopping. */
   readonly isReady: () => boolean;
+  readonly connectionLimit: ConnectionLimit | undefined;
   /** The certificate that ACME has just now; absent without ACME. */
   readonly acme?: Pick<Acme, "current" | "challenges" | "onChange">;
 }
@@ -47,6 +50,7 @@ export class ApiListener {
   static async start(options: HttpOptions, parts: ApiListenerParts): Promise<ApiListener> {
     const served = currentlyServed(options, parts);
     const listener = await listen(listenOptions(options, parts, { ...served, address: configuredAddress(options) }));
+    parts.connectionLimit?.watch(socketName(listener.address, options));
     const api = new ApiListener(options, parts, { listener, served });
     parts.acme?.onChange(async () => await api.reloadCertificate());
     // An order may have begun meanwhile.
@@ -82,6 +86,7 @@ export class ApiListener {
       const old = this.#listener;
       this.#listener = await listen(listenOptions(this.#options, this.#parts, { ...served, address: sameAddress(old.address, this.#options) }));
       this.#served = served;
+      this.#parts.connectionLimit?.watch(socketName(this.#listener.address, this.#options));
       // Whom the system had given to the old one already must be taken by it before it closes.
       await Bun.sleep(RETIRE_MS);
       // Requests under way end there.
@@ -147,6 +152,10 @@ function sameAddress(address: string, options: HttpOptions): ListenAddress {
   return configured.net === "unix" ? configured : { ...configured, port: parseAddress(address).port };
 }
 
+function socketName(address: string, options: HttpOptions): SocketName {
+  return options.net === "unix" ? { path: address } : { port: parseAddress(address).port };
+}
+
 function listenOptions(options: HttpOptions, parts: ApiListenerParts, at: Served & { readonly address: ListenAddress }): ListenOptions {
   const tls = at.pair === undefined ? undefined : tlsMaterial(options.tls, at.pair, { log: parts.log, certificatesNameUsers: parts.app.access?.usesCertificates === true });
   return {
@@ -155,7 +164,10 @@ function listenOptions(options: HttpOptions, parts: ApiListenerParts, at: Served
     challenges: at.challenges,
     http2: tls === undefined ? options.h2c.enabled : !options.http2.disabled,
     idleTimeoutSeconds: Math.ceil(options.limits.idletimeout / 1000),
-    handle: (request, peer, pending) => probe(request, parts) ?? busy(pending, options.limits.requests) ?? handleRequest(parts.app, request, peer),
+    handle: (request, peer, pending) => {
+      const answer = probe(request, parts) ?? busy(pending, options.limits.requests) ?? handleRequest(parts.app, request, peer);
+      return parts.connectionLimit?.isCrowded === true ? closing(answer) : answer;
+    },
     failed: (error) => sendingFailed(error, parts.log),
   };
 }
@@ -164,6 +176,13 @@ function busy(pending: number, limit: number): Promise<Response> | undefined {
   if (limit === 0 || pending <= limit) return undefined;
   const body = { errors: [{ code: "UNAVAILABLE", message: "service unavailable", detail: "too many requests at once" }] };
   return Promise.resolve(Response.json(body, { status: 503, headers: { "Retry-After": "2" } }));
+}
+
+/** The last answer on its connection, which is needed for somebody else; HTTP/2 has no such header, and Bun leaves it out there. */
+async function closing(answer: Promise<Response>): Promise<Response> {
+  const response = await answer;
+  response.headers.set("Connection", "close");
+  return response;
 }
 
 // Probes of Kubernetes: before everything else, without authentication, logs or metrics.

@@ -27,6 +27,7 @@ import type { Logger } from "../telemetry/log.ts";
 import { type Metrics, openMetrics } from "../telemetry/metrics.ts";
 import { openTracing, type Tracing } from "../telemetry/trace.ts";
 import { type BuiltRegistry, buildRegistry } from "./build-registry.ts";
+import { ConnectionLimit } from "./connection-limit.ts";
 import { openDescriptorCache } from "./open-cache.ts";
 import { openStorage, storageFields } from "./open-storage.ts";
 
@@ -41,6 +42,7 @@ export interface App {
   readonly metrics: Metrics | undefined;
   readonly notifications: Notifications;
   readonly pullTimes: PullTimes | undefined;
+  readonly connectionLimit: ConnectionLimit | undefined;
   readonly tracing: Tracing | undefined;
   readonly instanceId: string;
   /** Writes out the access log. */
@@ -69,7 +71,9 @@ const UNHEALTHY = "health check failed: please see /debug/health";
 export async function buildApp(request: BuildRequest): Promise<App> {
   const { config, env, log, instanceId } = request;
   const slots = new UploadSlots(config.http.limits.uploads);
-  const metrics = config.http.debug.addr !== "" && config.http.debug.prometheus.enabled ? openMetrics({ uploadsInFlight: () => slots.taken }) : undefined;
+  const connectionLimit = ConnectionLimit.of({ configured: config.http.limits.connections, descriptorsEach: descriptorsEach(config), log });
+  const hasMetrics = config.http.debug.addr !== "" && config.http.debug.prometheus.enabled;
+  const metrics = hasMetrics ? openMetrics({ uploadsInFlight: () => slots.taken, ...(connectionLimit === undefined ? {} : { connections: connectionLimit }) }) : undefined;
   const tracing = await openTracing(env, log);
   const driver = await openStorage(config, { log, env, metrics: metrics?.storage, tracing });
   log.info("storage is open", storageFields(config));
@@ -106,7 +110,12 @@ export async function buildApp(request: BuildRequest): Promise<App> {
     inForce = auth;
     return true;
   };
-  return { parts, driver, local, descriptorCache, proxy, health, metrics, notifications, pullTimes, tracing, instanceId, flushLogs: () => accessSink.flush(), reloadAccess };
+  return { parts, driver, local, descriptorCache, proxy, health, metrics, notifications, pullTimes, connectionLimit, tracing, instanceId, flushLogs: () => accessSink.flush(), reloadAccess };
+}
+
+// A connection, and the file or the store's connection that its bytes come from; two more where TLS ends in a front of its own.
+function descriptorsEach({ http }: Config): number {
+  return http.tls.clientcas.length > 0 ? 4 : 2;
 }
 
 async function openProxy(config: Config, parts: { readonly local: BuiltRegistry; readonly driver: StorageDriver; readonly log: Logger; readonly metrics: Metrics | undefined }): Promise<ProxyRegistry | undefined> {

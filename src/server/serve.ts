@@ -78,7 +78,7 @@ export async function startServer(loaded: LoadedConfig, env: Environment): Promi
   const isReady = (): boolean => ready;
   const debug = await openDebug(loaded, app, { log, isReady });
   const acme = isAcmeOn(config.http.tls.letsencrypt) ? await openAcme(config.http.tls.letsencrypt, { log, clock: SYSTEM_CLOCK }) : undefined;
-  const api = await ApiListener.start(config.http, { app: app.parts, log, isReady, ...(acme === undefined ? {} : { acme }) });
+  const api = await ApiListener.start(config.http, { app: app.parts, log, isReady, connectionLimit: app.connectionLimit, ...(acme === undefined ? {} : { acme }) });
   const jobs = startJobs(loaded, app, log);
   ready = true;
   announce(`listening on ${api.address}${isTlsOn(config.http.tls) ? ", tls" : ""}`, log, sink);
@@ -128,6 +128,7 @@ class Server {
       if (!drained) log.warn("requests were still under way at the end of http.draintimeout", { pending: api.pending });
     }
     await api.stop(false);
+    app.connectionLimit?.[Symbol.dispose]();
     await app.notifications.flush(left());
     await jobs[Symbol.asyncDispose]();
     await this.#close();

@@ -60,6 +60,8 @@ export interface CollectionMetrics {
 /** Numbers that are asked for when metrics are read. */
 export interface MetricSources {
   readonly uploadsInFlight?: () => number;
+  /** The API's connections. */
+  readonly connections?: { /** Undefined: they cannot be counted. */ connections(): number | undefined; readonly limit: number };
 }
 
 /** All metrics of the program, under distribution's names where it has them. */
@@ -83,6 +85,7 @@ export function openMetrics(sources: MetricSources = {}): Metrics {
     const { uploadsInFlight } = sources;
     new Gauge({ name: "registry_uploads_in_flight", help: "Request bodies being written to the store", registers, collect() { this.set(uploadsInFlight()); } });
   }
+  if (sources.connections !== undefined) connectionMetrics(sources.connections, registers);
   return {
     http: httpMetrics(registers),
     storage: storageMetrics(registers),
@@ -95,6 +98,11 @@ export function openMetrics(sources: MetricSources = {}): Metrics {
 }
 
 type Registers = PromRegistry[];
+
+function connectionMetrics(source: NonNullable<MetricSources["connections"]>, registers: Registers): void {
+  new Gauge({ name: "registry_http_connections_limit", help: "Connections that the API takes at once", registers }).set(source.limit);
+  new Gauge({ name: "registry_http_connections", help: "Connections of the API's clients", registers, collect() { this.set(source.connections() ?? Number.NaN); } });
+}
 
 function httpMetrics(registers: Registers): HttpMetrics {
   const inFlight = new Gauge({ name: "registry_http_in_flight_requests", help: "The in-flight HTTP requests", labelNames: ["handler"], registers });

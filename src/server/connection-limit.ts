@@ -1,0 +1,125 @@
+import { DEFAULT_CONNECTIONS } from "../http/options.ts";
+import type { Logger } from "../telemetry/log.ts";
+import { ListeningSockets, mostDescriptors, openDescriptors, type SocketName } from "./listening-sockets.ts";
+
+/** What a limit is made from. */
+export interface ConnectionLimitOptions {
+  /** `http.limits.connections`; 0: no limit. */
+  readonly configured: number;
+  /** Open files and sockets for each connection that is busy. */
+  readonly descriptorsEach: number;
+  readonly log: Logger;
+}
+
+/** Descriptors for everything that is not there for a connection. */
+const RESERVED_DESCRIPTORS = 128;
+/** Where so many places are free, they are looked at now and then: more clients do not come meanwhile. */
+const FAR = { places: 2_000, pauseMs: 100 };
+/** The same for looking often. With fewer, clients are let in a few at a time. */
+const NEAR = { places: 256, pauseMs: 10 };
+/** Looking takes this part of the time at most. */
+const PAUSE_FOR_COST = 20;
+/** The part of the places that may be free while connections are closed after each answer. */
+const CROWDED_PART = 10;
+/** The kernel keeps this part of the limit for clients who wait, over the limit when many come at once. */
+const QUEUE_PART = 64;
+const LONGEST_QUEUE = 512;
+const WARNING_INTERVAL_MS = 60_000;
+
+/**
+ * Keeps the number of a listener's connections at a limit: further clients wait until others are gone. Without one, a process that has no
+ * descriptors left can open no file either, and tries to accept the waiting clients over and over.
+ */
+export class ConnectionLimit implements Disposable {
+  /** Connections at once, at most. */
+  readonly limit: number;
+  readonly #options: ConnectionLimitOptions;
+  #sockets: ListeningSockets | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isCrowded = false;
+  #warnedAt = Number.NEGATIVE_INFINITY;
+
+  private constructor(limit: number, options: ConnectionLimitOptions) {
+    this.limit = limit;
+    this.#options = options;
+  }
+
+  /** @returns Undefined where there is to be no limit. */
+  static of(options: ConnectionLimitOptions): ConnectionLimit | undefined {
+    const { configured, descriptorsEach } = options;
+    if (configured === 0) return undefined;
+    const most = mostDescriptors() ?? Number.POSITIVE_INFINITY;
+    const possible = Math.max(1, Math.floor((most - RESERVED_DESCRIPTORS) / descriptorsEach));
+    const limit = new ConnectionLimit(Math.min(configured, possible), options);
+    if (possible < configured) limit.#say("connections are limited to what the limit of open files has room for", { limit: possible, openfiles: most });
+    return limit;
+  }
+
+  /** Whether connections should be closed as soon as they are not needed. */
+  get isCrowded(): boolean {
+    return this.#isCrowded;
+  }
+
+  /** Connections at the moment; undefined where they cannot be counted. */
+  connections(): number | undefined {
+    return this.#sockets?.connections();
+  }
+
+  /**
+   * Watches what has just begun to listen. What was watched before is let go: it is about to close, and takes who waits there.
+   * Where that cannot be done the log says so.
+   */
+  watch(name: SocketName): void {
+    clearTimeout(this.#timer);
+    const before = this.#sockets;
+    try {
+      this.#sockets = ListeningSockets.find(name, before);
+      this.#look();
+    } catch (error) {
+      this.#sockets = undefined;
+      this.#say("connections cannot be limited here", { "err.message": error instanceof Error ? error.message : String(error) });
+    }
+    before?.admit("all");
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+
+  #look(): void {
+    const startedAt = performance.now();
+    const free = this.#free();
+    this.#isCrowded = free <= this.limit / CROWDED_PART;
+    if (free > NEAR.places) this.#sockets?.admit("all");
+    else this.#sockets?.admit(free > 0 ? "once" : "none", this.#queue(free));
+    if (free <= 0) this.#warn();
+    const cost = performance.now() - startedAt;
+    const { pauseMs } = free > FAR.places ? FAR : NEAR;
+    this.#timer = setTimeout(() => this.#look(), Math.max(pauseMs, cost * PAUSE_FOR_COST)).unref();
+  }
+
+  /** How many places are free, at least; exactly when it might be few. */
+  #free(): number {
+    // Whatever is open for other things is counted, too: cheap, and good enough far from the limit.
+    const atLeast = this.limit - openDescriptors();
+    return atLeast > this.limit / CROWDED_PART ? atLeast : this.limit - (this.#sockets?.connections() ?? 0);
+  }
+
+  /** How many clients the kernel keeps: whoever is kept is taken, all at once, when there is place for one. */
+  #queue(free: number): number {
+    return Math.min(LONGEST_QUEUE, Math.max(free - 1, Math.floor(this.limit / QUEUE_PART)));
+  }
+
+  #warn(): void {
+    const now = performance.now();
+    if (now - this.#warnedAt < WARNING_INTERVAL_MS) return;
+    this.#warnedAt = now;
+    this.#options.log.warn("http.limits.connections is reached: more clients wait until others are gone", { limit: this.limit });
+  }
+
+  // Who has asked for a limit is warned, and others are informed.
+  #say(message: string, fields: Readonly<Record<string, unknown>>): void {
+    const { configured, log } = this.#options;
+    log[configured === DEFAULT_CONNECTIONS ? "info" : "warn"](message, { "http.limits.connections": configured, ...fields });
+  }
+}
