@@ -110,10 +110,9 @@ export class BlobLinks implements Blobs {
   }
 
   async #read(name: RepositoryName, digest: Digest, witness: Witness): Promise<LinkedBlob | undefined> {
-    witness.relyOn(layerLink(name, digest));
-    const stored = await this.#links.read(layerLink(name, digest));
-    if (stored === undefined) return undefined;
-    witness.relyOn(blobData(stored));
+    const link = layerLink(name, digest);
+    const stored = witness.relyOn(link) ? await this.#links.read(link) : undefined;
+    if (stored === undefined || !witness.relyOn(blobData(stored))) return undefined;
     const sizeBytes = await this.#store.sizeOf(stored);
     return sizeBytes === undefined ? undefined : { stored, sizeBytes };
   }

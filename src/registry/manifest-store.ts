@@ -16,7 +16,7 @@ import { ProvenReads, type Witness } from "./proven-reads.ts";
 import type { ReferrerIndex } from "./referrer-index.ts";
 import type { ManifestReference, Manifests, PushedManifest, PutManifest, StoredManifest } from "./registry.ts";
 import { withStorageErrors } from "./storage-errors.ts";
-import type { TagStore } from "./tag-store.ts";
+import { type TagStore, unknownTag } from "./tag-store.ts";
 
 /** How many blobs and children of a manifest are looked for at once. */
 const LOOKUPS_AT_ONCE = 16;
@@ -66,10 +66,10 @@ export class ManifestStore implements Manifests {
   }
 
   async #read(name: RepositoryName, reference: ManifestReference, witness: Witness): Promise<StoredManifest> {
-    if ("tag" in reference) witness.relyOn(tagCurrentLink(name, reference.tag));
+    if ("tag" in reference && !witness.relyOn(tagCurrentLink(name, reference.tag))) throw unknownTag(reference.tag);
     const digest = "digest" in reference ? reference.digest : await this.#parts.tags.resolve(name, reference.tag);
-    witness.relyOn(revisionLink(name, digest));
-    if (await this.#parts.links.has(revisionLink(name, digest), digest)) {
+    const link = revisionLink(name, digest);
+    if (witness.relyOn(link) && (await this.#parts.links.has(link, digest))) {
       const manifest = this.#parts.contents.peek(digest) ?? (await this.#parts.contents.load(digest));
       if (manifest !== undefined) return manifest;
     }

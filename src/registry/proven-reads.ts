@@ -10,8 +10,11 @@ export interface ProvenLimits {
 
 /** The store as somebody reads it whose result is to be proven by what was read. */
 export interface Witness extends Pick<StorageDriver, "list"> {
-  /** Call it before a file is read: the result will stand only as long as the file does. */
-  relyOn(path: string): void;
+  /**
+   * Call it before a file is read: the result will stand only as long as the file does.
+   * @returns False when there is no such file, which need not be read then; true when there may be.
+   */
+  relyOn(path: string): boolean;
 }
 
 /**
@@ -66,10 +69,11 @@ class StateWitness implements Witness {
     return this.#unproven === 0 ? [...this.#states] : undefined;
   }
 
-  relyOn(path: string): void {
-    const state = this.#unproven === 0 ? this.#driver.observe?.(path) : undefined;
-    if (state === undefined) this.#unproven++;
-    else this.#states.add(state);
+  relyOn(path: string): boolean {
+    const state = this.#driver.observe?.(path);
+    if (typeof state === "object") this.#states.add(state);
+    else this.#unproven++;
+    return state !== "missing";
   }
 
   async list(path: string, options?: ListOptions): Promise<ListPage> {

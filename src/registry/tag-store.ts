@@ -116,6 +116,7 @@ export class TagStore implements Tags {
   }
 }
 
-function unknownTag(tag: Tag): RegistryError {
+/** What is said of a tag that points to nothing. */
+export function unknownTag(tag: Tag): RegistryError {
   return new RegistryError("MANIFEST_UNKNOWN", { detail: `unknown tag=${tag}` });
 }

@@ -58,10 +58,10 @@ export interface StorageDriver extends AsyncDisposable {
 
   /**
    * The state of a file, told at once and without waiting, to be asked about with `isUnchanged`: what is read of the file from now on
-   * is its content for as long as it is in this state. Undefined when it is missing, or changed so lately that nothing is certain.
-   * Absent, with `isUnchanged`, where only reading can tell.
+   * is its content for as long as it is in this state. Undefined when it changed so lately, or answers so badly, that nothing is
+   * certain. Absent, with `isUnchanged`, where only reading can tell.
    */
-  observe?(path: string): object | undefined;
+  observe?(path: string): object | "missing" | undefined;
 
   /** Whether what gave this state, a file or the listing of a directory, is still in it, told at once. False also when that is not certain. */
   isUnchanged?(state: object): boolean;

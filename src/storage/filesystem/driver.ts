@@ -150,11 +150,16 @@ class FilesystemDriver implements StorageDriver {
     }
   }
 
-  observe(path: string): object | undefined {
+  observe(path: string): object | "missing" | undefined {
     const file = this.localFile(path);
     if (this.#readPace.isSlow()) return undefined;
-    const found = this.#readPace.run(() => statSync(file, { throwIfNoEntry: false }));
-    return found === undefined ? undefined : this.#states.trusted(file, found);
+    try {
+      const found = this.#readPace.run(() => statSync(file, { throwIfNoEntry: false }));
+      return found === undefined ? "missing" : this.#states.trusted(file, found);
+    } catch {
+      // Whoever reads the file will say what is wrong with it.
+      return undefined;
+    }
   }
 
   isUnchanged(state: object): boolean {

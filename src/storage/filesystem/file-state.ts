@@ -38,10 +38,14 @@ export class FileState {
     return this.#ctimeMs === ctimeMs && this.#mtimeMs === mtimeMs && this.#ino === ino && this.#size === size && this.#dev === dev;
   }
 
-  /** Asks the file system whether the file is in this state. */
+  /** Asks the file system whether the file is in this state. False also when it cannot be asked. */
   isCurrent(): boolean {
-    const found = statSync(this.#file, { throwIfNoEntry: false });
-    return found !== undefined && this.isOf(found);
+    try {
+      const found = statSync(this.#file, { throwIfNoEntry: false });
+      return found !== undefined && this.isOf(found);
+    } catch {
+      return false;
+    }
   }
 }
 
