@@ -77,6 +77,7 @@ export class AppendedFile implements FileWriter {
     this.#state = "committed";
     try {
       await this.#open.sync();
+      this.#requireAlone();
       // The file is young again: nobody takes it over on its way to its place.
       this.#open.touch(this.#tools.clock.now());
       this.requireOwn();
@@ -102,7 +103,15 @@ export class AppendedFile implements FileWriter {
 
   async close(): Promise<void> {
     this.#requireOpen();
-    await this.#release();
+    try {
+      await this.#open.settle();
+      if (this.#open.syncFailure !== undefined) throw this.#open.syncFailure;
+      this.requireOwn();
+    } catch (error) {
+      throw writeFailure(error, this.#target.path);
+    } finally {
+      await this.#release();
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -117,9 +126,15 @@ export class AppendedFile implements FileWriter {
     if (!isSameFile(this.#open.stat(), named)) throw new WriterBusyError(FILESYSTEM, path);
   }
 
+  /** Where there are no locks, another writer's bytes may be among ours. */
+  #requireAlone(): void {
+    if (this.#open.stat().size !== this.#open.sizeBytes) throw new WriterBusyError(FILESYSTEM, this.#target.path);
+  }
+
   #checkNowAndThen(): void {
     const nowMs = this.#tools.clock.now();
-    if (nowMs - this.#checkedAtMs < CHECK_MS) return;
+    // A clock that was set back tells nothing.
+    if (nowMs >= this.#checkedAtMs && nowMs - this.#checkedAtMs < CHECK_MS) return;
     this.requireOwn();
     this.#checkedAtMs = nowMs;
   }
@@ -128,7 +143,18 @@ export class AppendedFile implements FileWriter {
     this.#state = "closed";
     const { committed } = this.#tools;
     if (committed.get(this.#target.file) === this) committed.delete(this.#target.file);
-    await this.#open.close();
+    await this.#open.settle();
+    try {
+      // The file looks whole, and may not be: nobody shall go on with it.
+      if (this.#open.syncFailure !== undefined) this.#removeOwn();
+    } finally {
+      await this.#open.close();
+    }
+  }
+
+  #removeOwn(): void {
+    const { file } = this.#target;
+    if (isSameFile(this.#open.stat(), statSync(file, { throwIfNoEntry: false }))) removeIfThere(file);
   }
 
   #requireOpen(): void {

@@ -286,7 +286,7 @@ describe("writer", () => {
     const successor = await opened();
     nowMs += 40_000;
     await expect(slow.write(bytes("x"))).rejects.toThrow(WriterBusyError);
-    await slow.close();
+    await slow[Symbol.asyncDispose]();
     await successor.commit();
   });
 
@@ -299,7 +299,7 @@ describe("writer", () => {
     await slow.write(bytes("older"));
     await successor.write(bytes("new"));
     await successor.commit();
-    await slow.close();
+    await slow[Symbol.asyncDispose]();
     expect(on("up/data")).toBe("new");
   });
 
@@ -311,7 +311,7 @@ describe("writer", () => {
     const successor = await opened();
     expect(successor.sizeBytes).toBe(5 * piece.length);
     await successor.commit();
-    await slow.close();
+    await slow[Symbol.asyncDispose]();
     expect(readFileSync(join(root, "up/data")).every((byte) => byte === 3)).toBe(true);
   });
 

@@ -31,8 +31,7 @@ export class OpenFile {
   #underWay: Promise<unknown> = Promise.resolve();
   #unsyncedBytes = 0;
   #earlySync: Promise<void> | undefined;
-  /** What an early sync failed with: the system tells a failed write only once. */
-  #earlyFailure: unknown;
+  #syncFailure: unknown;
 
   /** @param pace Tells whether small writes may be synchronous. */
   constructor(fd: number, pace: Pace) {
@@ -44,6 +43,14 @@ export class OpenFile {
   /** Bytes that are in the file: at opening, and after each `append`. */
   get sizeBytes(): number {
     return this.#sizeBytes;
+  }
+
+  /**
+   * What a sync failed with; undefined when none did. The system tells of bytes that the disk lost only once: whoever syncs the file
+   * again finds nothing wrong.
+   */
+  get syncFailure(): unknown {
+    return this.#syncFailure;
   }
 
   stat(): Stats {
@@ -76,9 +83,14 @@ export class OpenFile {
     return work;
   }
 
-  async close(): Promise<void> {
+  /** Waits for what is under way; never rejects. */
+  async settle(): Promise<void> {
     await this.#underWay;
     await this.#earlySync;
+  }
+
+  async close(): Promise<void> {
+    await this.settle();
     // Closing an unlinked file frees its blocks, which takes long for a large one.
     if (this.#sizeBytes > MAX_SYNC_WRITE_BYTES) await closeInPool(this.#fd);
     else closeSync(this.#fd);
@@ -86,8 +98,17 @@ export class OpenFile {
 
   async #sync(): Promise<void> {
     await this.#earlySync;
-    if (this.#earlyFailure !== undefined) throw this.#earlyFailure;
-    await fsyncInPool(this.#fd);
+    this.#requireSynced();
+    try {
+      await fsyncInPool(this.#fd);
+    } catch (error) {
+      this.#syncFailure = error;
+      throw error;
+    }
+  }
+
+  #requireSynced(): void {
+    if (this.#syncFailure !== undefined) throw this.#syncFailure;
   }
 
   #syncEarly(): void {
@@ -95,7 +116,7 @@ export class OpenFile {
     this.#unsyncedBytes = 0;
     this.#earlySync = fdatasyncInPool(this.#fd)
       .catch((error: unknown) => {
-        this.#earlyFailure = error;
+        this.#syncFailure = error;
       })
       .finally(() => {
         this.#earlySync = undefined;
@@ -103,6 +124,7 @@ export class OpenFile {
   }
 
   async #append(chunk: Uint8Array): Promise<void> {
+    this.#requireSynced();
     try {
       for (let offset = 0; offset < chunk.length; ) {
         const writtenBytes = await this.#write(chunk.subarray(offset));
