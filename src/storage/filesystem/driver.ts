@@ -3,6 +3,7 @@ import { open, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { promisify } from "node:util";
 import { type Clock, SYSTEM_CLOCK } from "../../lib/clock.ts";
+import { Slots } from "../../lib/slots.ts";
 import { checkRange } from "../byte-range.ts";
 import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type PutOptions, type StorageDriver, type StoreSurvey } from "../driver.ts";
 import { PathNotFoundError } from "../errors.ts";
@@ -18,7 +19,6 @@ import { Folders, isJournalOrdered } from "./folders.ts";
 import { OpenFile } from "./open-file.ts";
 import { Pace } from "./pace.ts";
 import { removeEmptyFolder, removeTree, renameFile } from "./rename-remove.ts";
-import { Slots } from "./slots.ts";
 import { FilesystemSurvey } from "./survey/survey.ts";
 import { WriterLocks } from "./writer-locks.ts";
 

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
-import { Slots } from "../filesystem/slots.ts";
+import { Slots } from "../../lib/slots.ts";
 import type { KeyPage, KeyPageRequest } from "../object-store/children.ts";
 import type { OpenAnswer, StoreAnswer, StoreRequest } from "../object-store/http-client.ts";
 import type { ByteSource } from "../object-store/resumed-stream.ts";
