@@ -106,6 +106,14 @@ export interface StorageDriver extends AsyncDisposable {
   listFiles?(path: string): AsyncIterable<readonly FileInfo[]>;
 
   /**
+   * The directories below another one, however deep, whose names end in a certain way, but none that lies in another such one: page
+   * by page, in bytewise order of their paths with a slash at the end. What is in them costs nothing. A missing directory has none.
+   * Absent where it would be no cheaper than walking with `list`.
+   * @throws UnsupportedError when the store turns out not to be able to.
+   */
+  findDirectories?(path: string, query: DirectoryQuery): AsyncIterable<readonly string[]>;
+
+  /**
    * Unfinished writes that `writer` left below a directory in a state of the backend that `list` does not show (multipart uploads),
    * so that they can be purged. Absent where every trace is a file.
    */
@@ -145,6 +153,16 @@ export interface ListOptions {
   readonly startAfter?: string;
   /** At most so many entries; a driver may give fewer and set `next`. */
   readonly limit?: number;
+}
+
+/** Which directories are to be found. */
+export interface DirectoryQuery {
+  /** What their names end with, or are. */
+  readonly nameEnd: string;
+  /** Only those whose path with a slash at the end is bytewise greater than this text. */
+  readonly startAfter?: string;
+  /** How many are likely to be wanted; 1000 unless told. */
+  readonly pageSize?: number;
 }
 
 /** A child of a directory. */
@@ -195,6 +213,10 @@ export interface FileWriter extends AsyncDisposable {
   /** Discards everything, also what earlier sittings wrote, and closes. */
   cancel(): Promise<void>;
 
-  /** Closes and keeps the bytes for a later `append`. Not a promise of durability: the bytes may be lost with the power. */
+  /**
+   * Closes and keeps the bytes for a later `append`. Not a promise of durability: the bytes may be lost with the power.
+   * @throws WriterBusyError or PathNotFoundError when they turn out to be kept nowhere, as another one took the file, or deleted it;
+   *   what the store throws when it lost them: the file is gone then.
+   */
   close(): Promise<void>;
 }

@@ -38,6 +38,7 @@ class InstrumentedDriver implements StorageDriver {
   declare readonly localFile?: (path: string) => string;
   declare readonly redirectUrl?: (path: string, request: RedirectRequest) => Promise<string | undefined>;
   declare readonly listFiles?: (path: string) => AsyncIterable<readonly FileInfo[]>;
+  declare readonly findDirectories?: NonNullable<StorageDriver["findDirectories"]>;
   declare readonly listUnfinished?: NonNullable<StorageDriver["listUnfinished"]>;
   readonly #inner: StorageDriver;
   readonly #observers: StorageObservers;
@@ -46,7 +47,7 @@ class InstrumentedDriver implements StorageDriver {
     this.name = inner.name;
     this.#inner = inner;
     this.#observers = observers;
-    const { movesByCopy, observe, isUnchanged, removeIfEmpty, localFile, redirectUrl, listFiles, listUnfinished, survey } = inner;
+    const { movesByCopy, observe, isUnchanged, removeIfEmpty, localFile, redirectUrl, listFiles, findDirectories, listUnfinished, survey } = inner;
     if (movesByCopy !== undefined) this.movesByCopy = movesByCopy;
     // Not measured: they take a microsecond, and save the calls that are.
     if (observe !== undefined) {
@@ -67,6 +68,7 @@ class InstrumentedDriver implements StorageDriver {
     if (survey !== undefined) this.survey = () => survey.call(inner);
     if (redirectUrl !== undefined) this.redirectUrl = (path, request) => this.#file("RedirectURL", path, () => redirectUrl.call(inner, path, request));
     if (listFiles !== undefined) this.listFiles = (path) => this.#directoryItems(path, () => listFiles.call(inner, path));
+    if (findDirectories !== undefined) this.findDirectories = (path, query) => this.#directoryItems(path, () => findDirectories.call(inner, path, query));
     if (listUnfinished !== undefined) this.listUnfinished = (path) => this.#directoryItems(path, () => listUnfinished.call(inner, path));
   }
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import type { FileWriter, ListOptions, StorageDriver } from "../../src/storage/driver.ts";
+import type { DirectoryQuery, FileWriter, ListOptions, StorageDriver } from "../../src/storage/driver.ts";
 import { InvalidOffsetError, InvalidPathError, PathNotFoundError, WriterBusyError } from "../../src/storage/errors.ts";
 import { instrumentDriver } from "../../src/storage/instrumented.ts";
 import { listAll, listTree, walk } from "../../src/storage/walk.ts";
@@ -767,6 +767,25 @@ export function storageDriverContract(name: string, open: () => Promise<OpenedSt
         const found = (await Array.fromAsync(driver.listFiles("/t"))).flat();
         expect(found.map(({ path }) => path)).toEqual(paths.toSorted());
         for (const { path, sizeBytes, isDirectory } of found) expect({ sizeBytes, isDirectory }).toEqual({ sizeBytes: path.length, isDirectory: false });
+      });
+
+      test("findDirectories gives those of a kind, topmost ones only, in order of paths", async () => {
+        const { findDirectories } = driver;
+        if (findDirectories === undefined) return;
+        const find = async (query: Omit<DirectoryQuery, "nameEnd">, path = "/t"): Promise<string[]> => (await Array.fromAsync(findDirectories.call(driver, path, { nameEnd: "s", ...query }))).flat();
+        await put("/t/a/_ms/1", "/t/a/_ms/2/x", "/t/a/_ls/x", "/t/a/other/x", "/t/a-b/_ms/x", "/t/apps/c/_ms/x", "/t/apps/x", "/t/b/0/_ms/x", "/t/b/_ms/x/ys/z", "/t/s/x", "/t/files", "/ts/x", "/t-/s/x");
+        const all = ["/t/a-b/_ms", "/t/a/_ls", "/t/a/_ms", "/t/apps", "/t/b/0/_ms", "/t/b/_ms", "/t/s"];
+        expect(await find({})).toEqual(all);
+        for (const pageSize of [1, 2, 3, 100]) expect(await find({ pageSize })).toEqual(all);
+        expect(await find({ startAfter: "/t/a" })).toEqual(all);
+        expect(await find({ startAfter: "/t/a/_m" })).toEqual(all.slice(2));
+        expect(await find({ startAfter: "/t/a/_ms/", pageSize: 2 })).toEqual(all.slice(3));
+        expect(await find({ startAfter: "/t/a~", pageSize: 2 })).toEqual(all.slice(4));
+        expect(await find({ startAfter: "/t/z" })).toEqual([]);
+        expect(await find({}, "/t/apps")).toEqual(["/t/apps/c/_ms"]);
+        expect(await find({}, "/")).toEqual(["/t-/s", ...all, "/ts"]);
+        expect(await find({}, "/missing")).toEqual([]);
+        expect((await failureOf(find({}, "/t/"))).name).toBe("InvalidPathError");
       });
 
       test("listUnfinished finds what writers left, and can abort it", async () => {

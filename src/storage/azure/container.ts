@@ -205,16 +205,17 @@ export class Container {
     }
   }
 
-  /** Lists one page of what lies right below a prefix. */
-  async listChildren({ prefix, startAfter, next, limit }: KeyPageRequest): Promise<KeyPage> {
+  /** Lists one page of what lies below a prefix, up to a delimiter. */
+  async listChildren({ prefix, delimiter = "/", startAfter, next, limit }: KeyPageRequest): Promise<KeyPage> {
     // The store knows no name to begin after: what comes before is read, in large pages, and left out.
     const settings = { maxPageSize: startAfter === undefined ? limit : MAX_PAGE, ...(next === undefined ? {} : { continuationToken: next }) };
-    const page = await this.#call("List Blobs", prefix, () => firstOf(this.#client.listBlobsByHierarchy("/", { prefix }).byPage(settings)));
+    const page = await this.#call("List Blobs", prefix, () => firstOf(this.#client.listBlobsByHierarchy(delimiter, { prefix }).byPage(settings)));
     const isAfter = (name: string): boolean => name !== prefix && (startAfter === undefined || name > startAfter);
     const { blobItems = [], blobPrefixes = [] } = page?.segment ?? {};
     return {
       keys: blobItems.map(({ name }) => name).filter(isAfter),
-      directories: blobPrefixes.map(({ name }) => name).filter(isAfter),
+      // The emulator leaves off all of a delimiter but its first character.
+      directories: blobPrefixes.map(({ name }) => (name.endsWith(delimiter) ? name : `${name}${delimiter.slice(1)}`)).filter(isAfter),
       next: page?.continuationToken || undefined,
     };
   }

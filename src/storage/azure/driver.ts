@@ -1,9 +1,10 @@
 import { mapConcurrently } from "../../lib/concurrently.ts";
 import { LruMap } from "../../lib/lru.ts";
 import { checkRange } from "../byte-range.ts";
-import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type RedirectRequest, type StorageDriver } from "../driver.ts";
+import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type DirectoryQuery, type FileInfo, type FileWriter, type ListOptions, type ListPage, type RedirectRequest, type StorageDriver } from "../driver.ts";
 import { PathNotFoundError } from "../errors.ts";
 import { listChildren } from "../object-store/children.ts";
+import { findDirectories } from "../object-store/directories.ts";
 import { HeldPaths } from "../object-store/held-paths.ts";
 import type { HasObjectKeys, ObjectKeys } from "../object-store/keys.ts";
 import { CreatedObject } from "../object-store/multipart/created-object.ts";
@@ -155,6 +156,10 @@ class AzureDriver implements StorageDriver, HasObjectKeys {
         return filePath === undefined ? [] : [fileInfo(filePath, blob)];
       });
     }
+  }
+
+  findDirectories(path: string, query: DirectoryQuery): AsyncIterable<readonly string[]> {
+    return findDirectories({ name: this.name, keys: this.#keys, list: (request) => this.#container.listChildren(request) }, path, query);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

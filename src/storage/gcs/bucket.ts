@@ -168,9 +168,9 @@ export class Bucket {
     await this.#ifThere(async () => await this.#send(this.#call("objects.delete", key), { method: "DELETE", url }));
   }
 
-  /** Lists one page of what lies right below a prefix. */
+  /** Lists one page of what lies below a prefix, up to a delimiter. */
   async listChildren(request: KeyPageRequest): Promise<KeyPage> {
-    const { items, prefixes, nextPageToken } = await this.#list({ ...request, delimiter: "/", fields: "nextPageToken,prefixes,items(name)" });
+    const { items, prefixes, nextPageToken } = await this.#list({ delimiter: "/", ...request, fields: "nextPageToken,prefixes,items(name)" });
     const names = (items ?? []).flatMap(({ name }) => (name === undefined ? [] : [name]));
     // The store's own offset is a name that may come itself.
     const isAfter = (name: string): boolean => name !== request.prefix && (request.startAfter === undefined || name > request.startAfter);

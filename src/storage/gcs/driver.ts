@@ -1,10 +1,11 @@
 import { mapConcurrently } from "../../lib/concurrently.ts";
 import { LruMap } from "../../lib/lru.ts";
 import { checkRange } from "../byte-range.ts";
-import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type RedirectRequest, type StorageDriver } from "../driver.ts";
+import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type DirectoryQuery, type FileInfo, type FileWriter, type ListOptions, type ListPage, type RedirectRequest, type StorageDriver } from "../driver.ts";
 import { PathNotFoundError } from "../errors.ts";
 import { listChildren } from "../object-store/children.ts";
 import { DEFAULT_REDIRECT_EXPIRY_MS } from "../object-store/deps.ts";
+import { findDirectories } from "../object-store/directories.ts";
 import { HeldPaths } from "../object-store/held-paths.ts";
 import { type HasObjectKeys, ObjectKeys } from "../object-store/keys.ts";
 import { PartBuffers } from "../object-store/part-buffers.ts";
@@ -157,6 +158,10 @@ class GcsDriver implements StorageDriver, HasObjectKeys {
         return filePath === undefined ? [] : [fileInfo(filePath, object)];
       });
     }
+  }
+
+  findDirectories(path: string, query: DirectoryQuery): AsyncIterable<readonly string[]> {
+    return findDirectories({ name: this.name, keys: this.#keys, list: (request) => this.#bucket.listChildren(request) }, path, query);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

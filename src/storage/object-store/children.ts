@@ -5,11 +5,11 @@ import { isPathName } from "../paths.ts";
 /** What stores give at most in one page of a listing, and what `list` gives when it is told no limit. */
 const MAX_PAGE_ENTRIES = 1000;
 
-/** A page of a store's own listing with `/` as delimiter. */
+/** A page of a store's own listing with a delimiter. */
 export interface KeyPage {
-  /** Names of objects right below the prefix, in bytewise order. */
+  /** Names of objects without the delimiter behind the prefix, in bytewise order. */
   readonly keys: readonly string[];
-  /** Beginnings that objects further below have in common, each with its slash at the end, in bytewise order. */
+  /** Beginnings that other objects have in common, each with the delimiter at its end, in bytewise order. */
   readonly directories: readonly string[];
   /** To be given back for the next page; undefined when this was the last. */
   readonly next: string | undefined;
@@ -18,13 +18,15 @@ export interface KeyPage {
 /** What is asked of a store's listing. */
 export interface KeyPageRequest {
   readonly prefix: string;
+  /** Default: `/`. */
+  readonly delimiter?: string;
   /** Only names bytewise greater than this one. Not given together with `next`. */
   readonly startAfter?: string;
   readonly next?: string;
   readonly limit: number;
 }
 
-/** Lists one page with `/` as delimiter. */
+/** Lists one page with a delimiter. */
 export type ListKeys = (request: KeyPageRequest) => Promise<KeyPage>;
 
 /**

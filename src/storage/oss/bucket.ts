@@ -87,7 +87,7 @@ export class OssBucket implements MultipartBucket {
   }
 
   async listChildren(request: KeyPageRequest): Promise<KeyPage> {
-    const { objects, directories, next } = await this.#list({ ...request, delimiter: "/" });
+    const { objects, directories, next } = await this.#list({ delimiter: "/", ...request });
     return { keys: objects.map(({ key }) => key).filter((key) => key !== request.prefix), directories, next };
   }
 

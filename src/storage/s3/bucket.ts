@@ -150,9 +150,9 @@ export class Bucket {
     for (const key of keys) await this.remove(key);
   }
 
-  /** Lists one page of what lies right below a prefix. */
+  /** Lists one page of what lies below a prefix, up to a delimiter. */
   async listChildren(request: KeyPageRequest): Promise<KeyPage> {
-    const output = await this.#list({ ...request, delimiter: "/" });
+    const output = await this.#list({ delimiter: "/", ...request });
     return { keys: output.objects.map(({ key }) => key).filter((key) => key !== request.prefix), directories: output.directories, next: output.next };
   }
 

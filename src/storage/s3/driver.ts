@@ -1,9 +1,10 @@
 import { LruMap } from "../../lib/lru.ts";
 import { checkRange } from "../byte-range.ts";
-import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type RedirectRequest, type StorageDriver } from "../driver.ts";
+import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type DirectoryQuery, type FileInfo, type FileWriter, type ListOptions, type ListPage, type RedirectRequest, type StorageDriver } from "../driver.ts";
 import { PathNotFoundError } from "../errors.ts";
 import { listChildren } from "../object-store/children.ts";
 import { DEFAULT_REDIRECT_EXPIRY_MS, type ObjectStoreDeps } from "../object-store/deps.ts";
+import { findDirectories } from "../object-store/directories.ts";
 import { HeldPaths } from "../object-store/held-paths.ts";
 import { type HasObjectKeys, ObjectKeys } from "../object-store/keys.ts";
 import { PartBuffers } from "../object-store/part-buffers.ts";
@@ -169,6 +170,10 @@ class S3Driver implements StorageDriver, HasObjectKeys {
         return filePath === undefined ? [] : [{ path: filePath, sizeBytes, modifiedAt, isDirectory: false }];
       });
     }
+  }
+
+  findDirectories(path: string, query: DirectoryQuery): AsyncIterable<readonly string[]> {
+    return findDirectories({ name: this.name, keys: this.#keys, list: (request) => this.#bucket.listChildren(request) }, path, query);
   }
 
   async *listUnfinished(path: string): AsyncGenerator<{ readonly path: string; readonly startedAt: Date; abort(): Promise<void> }> {

@@ -89,7 +89,7 @@ export interface MultipartBucket {
   /** Deletes objects, however many. */
   removeMany(keys: readonly string[]): Promise<void>;
 
-  /** Lists one page of what lies right below a prefix. */
+  /** Lists one page of what lies below a prefix, up to a delimiter. */
   listChildren(request: KeyPageRequest): Promise<KeyPage>;
 
   /** Lists every object whose name begins so, page by page, in bytewise order. */

@@ -1,8 +1,9 @@
 import { LruMap } from "../../../lib/lru.ts";
 import { checkRange } from "../../byte-range.ts";
-import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type RedirectRequest, type StorageDriver } from "../../driver.ts";
+import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type DirectoryQuery, type FileInfo, type FileWriter, type ListOptions, type ListPage, type RedirectRequest, type StorageDriver } from "../../driver.ts";
 import { PathNotFoundError } from "../../errors.ts";
 import { listChildren } from "../children.ts";
+import { findDirectories } from "../directories.ts";
 import { HeldPaths } from "../held-paths.ts";
 import { type HasObjectKeys, ObjectKeys } from "../keys.ts";
 import { PartBuffers } from "../part-buffers.ts";
@@ -165,6 +166,10 @@ export class MultipartDriver implements StorageDriver, HasObjectKeys {
         return filePath === undefined ? [] : [{ path: filePath, sizeBytes, modifiedAt, isDirectory: false }];
       });
     }
+  }
+
+  findDirectories(path: string, query: DirectoryQuery): AsyncIterable<readonly string[]> {
+    return findDirectories({ name: this.name, keys: this.#keys, list: (request) => this.#bucket.listChildren(request) }, path, query);
   }
 
   async *listUnfinished(path: string): AsyncGenerator<{ readonly path: string; readonly startedAt: Date; abort(): Promise<void> }> {
