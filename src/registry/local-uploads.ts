@@ -4,7 +4,7 @@ import { algorithmOf, type Digest, type DigestAlgorithm, digestOf } from "../oci
 import { RegistryError } from "../oci/errors.ts";
 import type { RepositoryName } from "../oci/name.ts";
 import type { StorageDriver } from "../storage/driver.ts";
-import { WriterBusyError } from "../storage/errors.ts";
+import { PathNotFoundError, WriterBusyError } from "../storage/errors.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { BlobLinks } from "./blob-links.ts";
 import type { BlobStore } from "./blob-store.ts";
@@ -14,7 +14,7 @@ import { blobData, uploadData } from "./layout.ts";
 import type { AppendOptions, BlobInfo, ByteSource, UploadInfo, Uploads } from "./registry.ts";
 import { withStorageErrors } from "./storage-errors.ts";
 import { type BodyHead, headBytes, readHead, UploadBody } from "./upload-body.ts";
-import { UploadFolders, type UploadKey } from "./upload-folder.ts";
+import { unknownUpload, UploadFolders, type UploadKey } from "./upload-folder.ts";
 import { UploadHasher } from "./upload-hash.ts";
 import { uploadBusy, UploadHolds } from "./upload-hold.ts";
 import { landBody, SharedBuffers } from "./upload-landing.ts";
@@ -84,7 +84,7 @@ export class LocalUploads implements Uploads, AsyncDisposable {
   async append(name: RepositoryName, id: string, body: ByteSource, options: AppendOptions): Promise<UploadInfo> {
     const key = { name, id };
     using hold = await this.#holds.take(holdKey(key), { signal: options.signal });
-    return await withStorageErrors(async () => {
+    return await this.#whileOurs(key, async () => {
       const startedAt = await this.#session.folders.startedAt(key);
       await using session = await UploadSession.open(this.#session, key, { hold, algorithm: "sha256" });
       session.checkOffset(options.offset);
@@ -98,7 +98,7 @@ export class LocalUploads implements Uploads, AsyncDisposable {
   async finish(name: RepositoryName, id: string, body: ByteSource | undefined, options: AppendOptions & { readonly digest: Digest }): Promise<BlobInfo> {
     const key = { name, id };
     using hold = await this.#holds.take(holdKey(key), { signal: options.signal });
-    return await withStorageErrors(async () => {
+    return await this.#whileOurs(key, async () => {
       await this.#session.folders.startedAt(key);
       await using session = await UploadSession.open(this.#session, key, { hold, algorithm: algorithmOf(options.digest) });
       session.checkOffset(options.offset);
@@ -140,6 +140,17 @@ export class LocalUploads implements Uploads, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#session.kept[Symbol.dispose]();
     await this.#session.hasher[Symbol.asyncDispose]();
+  }
+
+  /** Runs what writes to an upload. That another process took it over or deleted it, is told in the client's terms. */
+  async #whileOurs<T>(key: UploadKey, work: () => Promise<T>): Promise<T> {
+    try {
+      return await withStorageErrors(work);
+    } catch (error) {
+      if (error instanceof WriterBusyError) throw uploadBusy((await this.#session.folders.stat(key))?.sizeBytes, error);
+      if (error instanceof PathNotFoundError && error.path === uploadData(key.name, key.id)) throw unknownUpload(error);
+      throw error;
+    }
   }
 
   /**

@@ -34,8 +34,8 @@ afterEach(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
-function open(): LocalRegistry {
-  const registry = openLocalRegistry({ driver, log: SILENT_LOGGER, clock: new TestClock(), deleteEnabled: true, redirectEnabled: true, validation: STRICT, tagConcurrency: 4, hashThreads: 1 });
+function open(on = driver): LocalRegistry {
+  const registry = openLocalRegistry({ driver: on, log: SILENT_LOGGER, clock: new TestClock(), deleteEnabled: true, redirectEnabled: true, validation: STRICT, tagConcurrency: 4, hashThreads: 1 });
   opened.push(registry);
   return registry;
 }
@@ -109,6 +109,38 @@ describe("a registry in a folder", () => {
     expect((await second.uploads.append(NAME, id, bodyOf(" world"), { offset: 5 })).sizeBytes).toBe(11);
     await first.uploads.finish(NAME, id, undefined, { offset: 11, digest: digestOf("hello world") });
     expect(Buffer.from(await readBlob(second, digestOf("hello world"))).toString()).toBe("hello world");
+  });
+
+  test("that lost an upload to another instance meanwhile says so, and keeps no hash of bytes that went nowhere", async () => {
+    // Its clock stands still: it never looks by itself whether the file is still its own.
+    await using stopped = openFilesystemDriver({ rootdirectory: root }, { clock: new TestClock() });
+    const [first, second] = [open(stopped), open()];
+    const { id } = await first.uploads.start(NAME);
+    const body = new SlowBody();
+    const writing = first.uploads.append(NAME, id, body, {});
+    await settled();
+    utimesSync(join(root, uploadData(NAME, id)), 1, 1);
+    await second.uploads.append(NAME, id, bodyOf("theirs"), { offset: 0 });
+    body.send("lostly");
+    body.end();
+    expect(await codeOf(writing)).toBe("RANGE_INVALID");
+    expect(await codeOf(first.uploads.finish(NAME, id, undefined, { offset: 6, digest: digestOf("lostly") }))).toBe("DIGEST_INVALID");
+    expect(await codeOf(first.blobs.stat(NAME, digestOf("lostly")))).toBe("BLOB_UNKNOWN");
+  });
+
+  test("whose upload is deleted by another instance while bytes come says that it is unknown", async () => {
+    const [first, second] = [open(), open()];
+    for (const end of ["append", "finish"] as const) {
+      const { id } = await first.uploads.start(NAME);
+      const body = new SlowBody();
+      const writing = end === "append" ? first.uploads.append(NAME, id, body, {}) : first.uploads.finish(NAME, id, body, { digest: digestOf("lost") });
+      await settled();
+      await second.uploads.cancel(NAME, id);
+      body.send("lost");
+      body.end();
+      expect(await codeOf(writing)).toBe("BLOB_UPLOAD_UNKNOWN");
+    }
+    expect(await codeOf(first.blobs.stat(NAME, digestOf("lost")))).toBe("BLOB_UNKNOWN");
   });
 
   test("stores nothing, and something, and sends it", async () => {

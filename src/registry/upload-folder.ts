@@ -106,6 +106,7 @@ export function formatStartedAt(startedAt: Date): string {
   return startedAt.toISOString().replace(/\.\d{3}Z$/, "Z");
 }
 
-function unknownUpload(): RegistryError {
-  return new RegistryError("BLOB_UPLOAD_UNKNOWN", { detail: "blob upload unknown" });
+/** The answer to who asks for an upload that is not there. */
+export function unknownUpload(cause?: unknown): RegistryError {
+  return new RegistryError("BLOB_UPLOAD_UNKNOWN", { detail: "blob upload unknown", cause });
 }

@@ -1,7 +1,7 @@
 import { algorithmOf, type Digest, type DigestAlgorithm } from "../oci/digest.ts";
 import { RegistryError } from "../oci/errors.ts";
 import type { FileWriter, StorageDriver } from "../storage/driver.ts";
-import { WriterBusyError } from "../storage/errors.ts";
+import { PathNotFoundError, WriterBusyError } from "../storage/errors.ts";
 import type { BlobStore } from "./blob-store.ts";
 import type { KeptHash, KeptHashes } from "./kept-hashes.ts";
 import { uploadData } from "./layout.ts";
@@ -133,6 +133,9 @@ export class UploadSession implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       await this.suspend();
+    } catch (error) {
+      // What is not ours any more need not be kept; whoever left early has a reason to tell.
+      if (!(error instanceof WriterBusyError || error instanceof PathNotFoundError)) throw error;
     } finally {
       this.#hash?.[Symbol.dispose]();
       await this.#writer[Symbol.asyncDispose]();
