@@ -3,6 +3,7 @@ import { createConnection } from "node:net";
 import type { Peer } from "../http/context.ts";
 import { formatAddress, plainAddress } from "./addresses.ts";
 import type { AlpnChallenges } from "./acme/alpn-challenges.ts";
+import { LongRequests, requestTime } from "./long-requests.ts";
 import { bunTlsOptions } from "./tls.ts";
 import { ChallengeFront } from "./tls-front-challenge.ts";
 import { type FrontPurpose, TlsFront } from "./tls-front.ts";
@@ -163,6 +164,7 @@ export type Place = { readonly unix: string } | { readonly hostname: string; rea
 type PeerOf = (request: Request, server: Bun.Server<undefined>) => Peer | undefined;
 
 function serve(options: ListenOptions, place: Place, peerOf: PeerOf = socketPeer(options)): Bun.Server<undefined> {
+  let long: LongRequests | undefined;
   const base = {
     development: false as const,
     maxRequestBodySize: NO_BODY_LIMIT,
@@ -171,8 +173,11 @@ function serve(options: ListenOptions, place: Place, peerOf: PeerOf = socketPeer
     fetch(request: Request, server: Bun.Server<undefined>): Promise<Response> {
       const peer = peerOf(request, server);
       if (peer === undefined) return Promise.resolve(new Response(null, { status: 403, headers: { Connection: "close" } }));
-      // Bun's idle timeout ends steady but slow transfers both ways; bodies have a watch of their own, and layers take as long as they take.
-      if (request.body !== null || request.url.includes("/blobs/")) server.timeout(request, 0);
+      // Bodies have a watch of their own, and layers take as long as they take.
+      if (request.body !== null || request.url.includes("/blobs/")) {
+        if ("unix" in place) server.timeout(request, 0);
+        else (long ??= new LongRequests(server, requestTime(options.idleTimeoutSeconds))).add(request);
+      }
       return options.handle(request, peer, server.pendingRequests);
     },
   };
