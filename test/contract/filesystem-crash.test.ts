@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { StorageDriver } from "../../src/storage/driver.ts";
 import { openFilesystemDriver } from "../../src/storage/filesystem/driver.ts";
-import { isJournalOrdered } from "../../src/storage/filesystem/folders.ts";
+import { isJournalOrdered } from "../../src/storage/filesystem/journal-order.ts";
 import { listTree } from "../../src/storage/walk.ts";
 import { startChild } from "../support/child.ts";
 import { tryCommand } from "../support/command.ts";

@@ -1,4 +1,4 @@
-import { mkdirSync, statfsSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { waitForAll } from "../../lib/concurrently.ts";
 import { isErrno } from "./errno.ts";
@@ -22,7 +22,7 @@ export class Folders {
   readonly #syncs = new Map<string, Sync>();
   #makings = 0;
 
-  /** @param isOrdered Whether syncing one name makes every earlier change of names durable, see {@link isJournalOrdered}. */
+  /** @param isOrdered Whether syncing one name makes every earlier change of names durable, see `isJournalOrdered`. */
   constructor(isOrdered = false) {
     this.#journal = isOrdered ? new JournalSync() : undefined;
   }
@@ -98,25 +98,6 @@ export class Folders {
     const sync: Sync = { done, next: undefined };
     this.#syncs.set(folder, sync);
     return done;
-  }
-}
-
-/** By their magic numbers, from `statfs`. */
-const ORDERED_FILE_SYSTEMS = new Set([0xef53, 0x58465342]);
-
-/**
- * Whether a folder is on a file system whose changes of names go through one journal in their order (ext4, XFS): a folder that is synced
- * then takes with it every folder that was made before. Elsewhere (Btrfs, ZFS, network file systems) each is synced by itself.
- */
-export function isJournalOrdered(folder: string): boolean {
-  if (process.platform !== "linux") return false;
-  for (let existing = folder; ; existing = dirname(existing)) {
-    try {
-      return ORDERED_FILE_SYSTEMS.has(statfsSync(existing).type);
-    } catch (error) {
-      // The root is made by the first write; it will be where its parent is.
-      if (!isErrno(error, "ENOENT") || existing === dirname(existing)) return false;
-    }
   }
 }
 
