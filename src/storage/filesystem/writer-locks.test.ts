@@ -30,6 +30,30 @@ describe("WriterLocks", () => {
     expect(() => new WriterLocks().open(join(folder, "missing/data"))).toThrow("ENOENT");
   });
 
+  test("gives nobody a file while locks that worked before fail, and lets everybody write where they never did", () => {
+    let works = true;
+    const locks = new WriterLocks(() => works);
+    const fd = locks.open(file);
+    works = false;
+    expect(locks.open(file)).toBeUndefined();
+    const without = new WriterLocks(() => false);
+    const [first, second] = [without.open(file), without.open(file)];
+    expect([first, second]).toEqual([expect.any(Number), expect.any(Number)]);
+    for (const each of [fd, first, second]) if (each !== undefined) closeSync(each);
+    expect(readdirSync(folder)).toEqual(["data"]);
+  });
+
+  test("notices locks that begin to work", () => {
+    let works = false;
+    const locks = new WriterLocks(() => works);
+    const first = locks.open(file);
+    works = true;
+    const second = locks.open(file);
+    works = false;
+    expect(locks.open(file)).toBeUndefined();
+    for (const each of [first, second]) if (each !== undefined) closeSync(each);
+  });
+
   test("locks a file that is open already", () => {
     const fd = openSync(file, "a");
     expect(new WriterLocks().lock(fd, file)).toBe(true);

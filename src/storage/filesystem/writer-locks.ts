@@ -8,6 +8,9 @@ const EXCLUSIVE_AT_ONCE = 2 | 4;
 /** How often a file is opened again that was replaced or removed between its opening and its locking. */
 const OPEN_TRIES = 5;
 
+/** Locks an open file and says whether it did. */
+type Flock = (fd: number) => boolean;
+
 /**
  * Opens files for one writer each, among those of this process, of others on this host, and, where the file server passes locks on,
  * of other hosts. The system's own locks (flock(2)) belong to the open file: they cost one call, leave nothing behind, and end with
@@ -16,8 +19,14 @@ const OPEN_TRIES = 5;
  * Where there are none (Windows, some network shares) writers are not kept apart by the store.
  */
 export class WriterLocks {
-  readonly #flock = openFlock();
-  #isSupported = true;
+  readonly #flock: Flock | undefined;
+  /** Undefined until it is known. */
+  #isSupported: boolean | undefined;
+
+  /** @param flock What tests put in place of the system's. */
+  constructor(flock: Flock | undefined = openFlock()) {
+    this.#flock = flock;
+  }
 
   /**
    * Opens a file to append to it; makes it when it is missing.
@@ -40,8 +49,13 @@ export class WriterLocks {
 
   /** Locks an open file until it is closed. @returns Whether nobody else has it */
   lock(fd: number, file: string): boolean {
-    if (this.#flock === undefined || !this.#isSupported || this.#flock(fd)) return true;
-    this.#isSupported = this.#canLock(file);
+    if (this.#flock === undefined) return true;
+    if (this.#flock(fd)) {
+      this.#isSupported = true;
+      return true;
+    }
+    // A file server that has locks may fail to give them for a while: then nobody gets one, and not everybody.
+    this.#isSupported ??= this.#canLock(file);
     return !this.#isSupported;
   }
 
@@ -68,7 +82,7 @@ export function isSameFile(open: Stats, named: Stats | undefined): boolean {
   return named !== undefined && open.ino === named.ino && open.dev === named.dev;
 }
 
-function openFlock(): ((fd: number) => boolean) | undefined {
+function openFlock(): Flock | undefined {
   if (process.platform === "win32") return undefined;
   const { flock } = openCLibrary({ flock: { args: ["i32", "i32"], returns: "i32" } }).symbols;
   return (fd) => flock(fd, EXCLUSIVE_AT_ONCE) === 0;
