@@ -8,23 +8,23 @@ import type { ByteSource } from "../registry/registry.ts";
  */
 export async function* watchedBody(body: ReadableStream<Uint8Array>, stallTimeoutMs: number): ByteSource {
   const reader = body.getReader();
-  let lastByteAt = performance.now();
+  /** Undefined while the chunk is with the consumer: its time is not the client's silence. */
+  let waitingSince: number | undefined;
   let stalled = false;
   // One timer for the whole body: arming one for every 64 KiB chunk would cost more than the chunk.
   const watch = setInterval(() => {
-    if (performance.now() - lastByteAt < stallTimeoutMs) return;
+    if (waitingSince === undefined || performance.now() - waitingSince < stallTimeoutMs) return;
     stalled = true;
     void reader.cancel().catch(() => undefined);
   }, Math.max(50, Math.min(5_000, stallTimeoutMs / 4)));
   let ended = false;
   try {
     for (;;) {
+      waitingSince = performance.now();
       const { done, value } = await reader.read();
+      waitingSince = undefined;
       if (done) break;
-      lastByteAt = performance.now();
       yield value;
-      // Time spent by the consumer is not the client's silence.
-      lastByteAt = performance.now();
     }
     ended = true;
     if (stalled) throw new RegistryError("SIZE_INVALID", { status: 408, message: "the request body stalled" });
@@ -34,25 +34,31 @@ export async function* watchedBody(body: ReadableStream<Uint8Array>, stallTimeou
   }
 }
 
+/** What a small body is first expected to have; most manifests have less. */
+const FIRST_BYTES = 16 * 1024;
+
 /**
  * Reads a body that must be small.
  * @throws RegistryError as `tooLarge` makes it, having read no more than `maxBytes` and one chunk.
  */
 export async function readBody(source: ByteSource, maxBytes: number, tooLarge: () => RegistryError): Promise<Uint8Array<ArrayBuffer>> {
-  const chunks: Uint8Array[] = [];
+  // Chunks are not kept: a client may send single bytes, and each comes with a buffer of its own.
+  let bytes = new Uint8Array(FIRST_BYTES);
   let sizeBytes = 0;
   for await (const chunk of source) {
-    sizeBytes += chunk.length;
-    if (sizeBytes > maxBytes) throw tooLarge();
-    chunks.push(chunk);
+    const end = sizeBytes + chunk.length;
+    if (end > maxBytes) throw tooLarge();
+    if (end > bytes.length) bytes = enlarged(bytes, Math.max(end, Math.min(2 * bytes.length, maxBytes)));
+    bytes.set(chunk, sizeBytes);
+    sizeBytes = end;
   }
-  const bytes = new Uint8Array(sizeBytes);
-  let offset = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return bytes;
+  return bytes.slice(0, sizeBytes);
+}
+
+function enlarged(bytes: Uint8Array, sizeBytes: number): Uint8Array<ArrayBuffer> {
+  const larger = new Uint8Array(sizeBytes);
+  larger.set(bytes);
+  return larger;
 }
 
 /** How much of a refused request's body is read, so that a client that sends before it listens gets to read the answer. */
