@@ -33,6 +33,6 @@ describe("matchPath", () => {
     test(`${path} leads to ${target}`, () => expect(matchPath(path)).toEqual({ redirectTo: target }));
   }
 
-  const unknown = ["/", "/v1/", "/v2/foo", "/v2/foo/", "/v2/foo/bar", "/v2//tags/list", "/v2/foo/blobs/uploads/totalandcompletejunk++$$-==", "/v2/foo/tags/other", "/v2/foo/manifests/", "/v2/manifests/x", "/v2/foo/blobs/nodigest", "/v2/foo/blobs/uploads/.."];
+  const unknown = ["/", "/v1/", "/v2/foo", "/v2/foo/", "/v2/foo/bar", "/v2//tags/list", "/v2/foo/blobs/uploads/totalandcompletejunk++$$-==", "/v2/foo/tags/other", "/v2/foo/manifests/", "/v2/manifests/x", "/v2/foo/blobs/nodigest", "/v2/foo/blobs/uploads/..", "/v2/constructor", "/v2/toString", "/v2/__proto__", "/v2/constructor/"];
   for (const path of unknown) test(`${path} names nothing`, () => expect(matchPath(path)).toBeUndefined());
 });

@@ -20,7 +20,7 @@ export interface Redirection {
   readonly redirectTo: string;
 }
 
-const WHOLE: Readonly<Record<string, Resource>> = { "": "base", _catalog: "catalog", "_oci/ext/discover": "extensions" };
+const WHOLE: ReadonlyMap<string, Resource> = new Map([["", "base"], ["_catalog", "catalog"], ["_oci/ext/discover", "extensions"]]);
 const UPLOAD_ID = /^[a-zA-Z0-9\-_.=]+$/;
 
 /**
@@ -32,7 +32,7 @@ export function matchPath(path: string): Match | Redirection | undefined {
   if (path === "/v2") return { redirectTo: "/v2/" };
   if (!path.startsWith("/v2/")) return undefined;
   const rest = path.slice(4);
-  const whole = WHOLE[rest];
+  const whole = WHOLE.get(rest);
   if (whole !== undefined) return { resource: whole, name: "", argument: "" };
   return matchRepositoryPath(rest) ?? slashRedirection(path, rest);
 }
@@ -69,7 +69,7 @@ function matchUpload(rest: string, before: number, id: string): Match | undefine
 function slashRedirection(path: string, rest: string): Redirection | undefined {
   const other = rest.endsWith("/") ? rest.slice(0, -1) : `${rest}/`;
   if (other === "") return undefined;
-  const match = WHOLE[other] === undefined ? matchRepositoryPath(other) : undefined;
-  if (WHOLE[other] === undefined && (match === undefined || !hasNameForm(match.name))) return undefined;
+  const match = !WHOLE.has(other) ? matchRepositoryPath(other) : undefined;
+  if (!WHOLE.has(other) && (match === undefined || !hasNameForm(match.name))) return undefined;
   return { redirectTo: rest.endsWith("/") ? path.slice(0, -1) : `${path}/` };
 }
