@@ -57,6 +57,10 @@ describe("starting an upload", () => {
   test("with a digest and nothing else is a plain start", async () => {
     await expectStatus(202, `${registry.url}/v2/${repository.name}/blobs/uploads/?digest=${digestOf("later")}`, { method: "POST" });
   });
+
+  test("with a digest in a form is a plain start", async () => {
+    await expectStatus(202, `${registry.url}/v2/${repository.name}/blobs/uploads/`, { method: "POST", body: new URLSearchParams({ digest: digestOf("later") }) });
+  });
 });
 
 describe("a whole blob by POST and PUT", () => {

@@ -22,7 +22,8 @@ export async function startUpload(context: RequestContext): Promise<Reply> {
     const mounted = await mountBlob(context, mount, form.get("from"));
     if (mounted !== undefined) return blobCreated(context, mounted);
   }
-  const digest = form.get("digest");
+  // Of a form the body is read: it cannot be a blob, too.
+  const digest = context.query.get("digest");
   if (digest !== null && mount === null && hasWholeBlob(context, digest)) return await putWhole(context, parseDigest(digest));
   const algorithm = form.get("digest-algorithm") ?? "";
   if (algorithm !== "" && !isDigestAlgorithm(algorithm)) throw new RegistryError("DIGEST_INVALID", { detail: "unsupported digest algorithm" });
