@@ -38,6 +38,32 @@ describe("ReferrerIndex", () => {
     expect<unknown>({ items, more }).toEqual({ items: expected, more: false });
   });
 
+  test("ends a page early that would be too large, and goes on after it", async () => {
+    await using t = openTestRegistry();
+    const note = { "org.example.note": "x".repeat(1_500_000) };
+    const all: Digest[] = [];
+    for (let index = 0; index < 5; index++) all.push(await pushImage(t.registry, `referrer ${index}`, { subject: SUBJECT, annotations: note }));
+    const pages: Digest[][] = [];
+    for (let more = true, last: string | undefined; more; last = pages.at(-1)?.at(-1)) {
+      const page = await t.registry.referrers.list(NAME, SUBJECT, { limit: 1000, ...(last === undefined ? {} : { last }) });
+      pages.push(page.items.map((item) => item.digest));
+      more = page.more;
+    }
+    expect(pages.map((page) => page.length)).toEqual([2, 2, 1]);
+    expect(pages.flat()).toEqual(all.sort());
+  });
+
+  test("lets others have a turn while it looks through many", async () => {
+    await using t = openTestRegistry();
+    for (let index = 0; index < 200; index++) await pushImage(t.registry, `referrer ${index}`, { subject: SUBJECT });
+    await digests(t.registry);
+    let ended = false;
+    const listed = t.registry.referrers.list(NAME, SUBJECT, { artifactType: "none" }).finally(() => (ended = true));
+    await new Promise((resolve) => void setImmediate(resolve));
+    expect(ended).toBe(false);
+    await listed;
+  });
+
   test("is empty for what is unknown, and makes no folders for those who ask", async () => {
     await using t = openTestRegistry();
     expect(await t.registry.referrers.list(NAME, SUBJECT, {})).toEqual({ items: [], more: false });

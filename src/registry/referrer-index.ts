@@ -1,4 +1,4 @@
-import { mapConcurrently } from "../lib/concurrently.ts";
+import { mapConcurrently, yieldToEventLoop } from "../lib/concurrently.ts";
 import { LruMap } from "../lib/lru.ts";
 import { SingleFlight } from "../lib/single-flight.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -21,6 +21,10 @@ const FACTS_MAX_ENTRIES = 50_000;
 const FACTS_MAX_BYTES = 16 * 1024 * 1024;
 /** What an entry costs beyond its annotations. */
 const FACTS_OVERHEAD_BYTES = 512;
+/** A page ends early when the annotations on it have so many characters; a manifest may hold as many by itself. */
+const PAGE_MAX_CHARACTERS = 4 * 1024 * 1024;
+/** How many candidates are looked at before other requests get their turn. */
+const CANDIDATES_PER_TURN = 64;
 /** Manifests read at once when a repository is looked through. */
 const READS_AT_ONCE = 8;
 
@@ -62,11 +66,15 @@ export class ReferrerIndex implements Referrers {
   async list(name: RepositoryName, subject: Digest, page: PageRequest & { readonly artifactType?: string }): Promise<Page<Descriptor>> {
     if (page.limit === 0) return { items: [], more: false };
     const items: Descriptor[] = [];
+    let looked = 0;
+    let characters = 0;
     for await (const digests of this.#candidates(name, subject, page.last)) {
       for (const digest of digests) {
+        if (++looked % CANDIDATES_PER_TURN === 0) await yieldToEventLoop();
         const descriptor = await this.#describe(name, subject, digest);
         if (descriptor === undefined || (page.artifactType !== undefined && descriptor.artifactType !== page.artifactType)) continue;
-        if (items.length === page.limit) return { items, more: true };
+        characters += charactersOf(descriptor);
+        if (items.length === page.limit || (items.length > 0 && characters > PAGE_MAX_CHARACTERS)) return { items, more: true };
         items.push(descriptor);
       }
     }
@@ -207,4 +215,11 @@ export class ReferrerIndex implements Referrers {
       throw error;
     }
   }
+}
+
+/** How long the parts of a descriptor are that may be of any length. */
+function charactersOf({ artifactType = "", annotations = {} }: Descriptor): number {
+  let characters = artifactType.length;
+  for (const [key, value] of Object.entries(annotations)) characters += key.length + value.length;
+  return characters;
 }
