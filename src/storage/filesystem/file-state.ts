@@ -1,8 +1,8 @@
 import { type Stats, statSync } from "node:fs";
 import { LruMap } from "../../lib/lru.ts";
 
-/** Files and folders whose state is remembered from when it was first seen until it can be trusted. */
-const MAX_SIGHTINGS = 20_000;
+/** Files and folders whose state is remembered from when it was first seen, so that it can be trusted later: some 15 MiB. */
+const MAX_SIGHTINGS = 50_000;
 /**
  * File systems stamp what changes with the kernel's tick, of 1 to 10 ms: a file or folder may change twice and bear the same time. Only
  * what is read this much later than its time was first seen is certain to have all that came with that time. (Seen, and not: stamped,
