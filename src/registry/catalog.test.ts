@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { parseName } from "../oci/name.ts";
+import { UnsupportedError } from "../storage/errors.ts";
 import { openInMemoryDriver } from "../storage/inmemory/driver.ts";
 import { RepositoryCatalog } from "./catalog.ts";
 import { manifestsFolder, REPOSITORIES, uploadsFolder } from "./layout.ts";
@@ -120,6 +121,32 @@ describe("RepositoryCatalog", () => {
     const page = await new RepositoryCatalog(driver).list({ last: "r1500", limit: 10 });
     expect([page.items[0], page.items.length, page.more]).toEqual([parseName("r1501"), 10, true]);
     expect(driver.calls.length).toBeLessThan(15);
+  });
+
+  test("walks where the store cannot find folders otherwise, and asks it no more", async () => {
+    let asked = 0;
+    const findDirectories = async function* (): AsyncGenerator<readonly string[]> {
+      asked++;
+      yield [`${REPOSITORIES}/not/all/_manifests`];
+      throw new UnsupportedError("test", "that");
+    };
+    const driver = await filled(new FaultyDriver(openInMemoryDriver(), { findDirectories }), NAMES);
+    const catalog = new RepositoryCatalog(driver);
+    driver.before = ({ method }) => {
+      if (method === "list") throw new Error("input/output error");
+    };
+    expect(String(await thrownBy(catalog.list({})))).toContain("input/output error");
+    driver.before = () => undefined;
+    for (const last of ["", "", "a/b"]) expect((await catalog.list({ last })).items.map(String)).toEqual(NAMES.slice(last === "" ? 0 : NAMES.indexOf(last) + 1));
+    expect(asked).toBe(2);
+  });
+
+  test("fails when finding folders does", async () => {
+    const findDirectories = async function* (): AsyncGenerator<readonly string[]> {
+      throw new Error("input/output error");
+    };
+    const driver = await filled(new FaultyDriver(openInMemoryDriver(), { findDirectories }), NAMES);
+    expect(String(await thrownBy(new RepositoryCatalog(driver).list({})))).toContain("input/output error");
   });
 
   test("leaves out what vanishes while it looks, and fails when the store does", async () => {

@@ -1,41 +1,60 @@
 import { mapAhead, yieldToEventLoop } from "../lib/concurrently.ts";
 import { isName, MAX_NAME_LENGTH, type RepositoryName } from "../oci/name.ts";
 import type { DirectoryEntry, ListPage, StorageDriver } from "../storage/driver.ts";
-import { PathNotFoundError } from "../storage/errors.ts";
+import { PathNotFoundError, UnsupportedError } from "../storage/errors.ts";
+import { join, MARKER } from "./catalog-order.ts";
+import { CatalogScan, isScanned, type ScannedStore } from "./catalog-scan.ts";
 import { REPOSITORIES } from "./layout.ts";
 import { childPagesIfAny } from "./list-children.ts";
 import { ProvenReads, type Witness } from "./proven-reads.ts";
 import type { Catalog, Page, PageRequest } from "./registry.ts";
 
-/** The folder that makes a folder a repository. */
-const MARKER = "_manifests";
 /** Names that may stand in a path of the store; what a client sends as `last` may be anything. */
 const FOLDER_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const FOLDERS_PER_TURN = 256;
 /** Pages that are remembered, and the folders that they were made of: some 20 MiB. */
 const MAX_PAGES = 10_000;
 const MAX_PAGE_FOLDERS = 100_000;
-/** How many folders are listed at once where each listing is a request over a network. */
+/** How many listings are under way at once where each is a request over a network. */
 const REMOTE_LISTINGS = 16;
 
 /**
- * The list of repositories, found by walking their folders in order. A page costs what lies between its first and its last entry,
- * however many repositories there are.
+ * The list of repositories, found in the order of their folders. A page costs what lies between its first and its last entry, however
+ * many repositories there are.
  */
 export class RepositoryCatalog implements Catalog {
   readonly #pages: ProvenReads<Page<RepositoryName>>;
-  /** How many folders are listed at once. */
+  /** How many listings are under way at once. */
   readonly #listings: number;
+  /** Until it turns out that it cannot find folders without walking. */
+  #scanned: ScannedStore | undefined;
 
   constructor(driver: StorageDriver) {
     this.#pages = new ProvenReads(driver, { maxResults: MAX_PAGES, maxWeight: MAX_PAGE_FOLDERS });
-    this.#listings = driver.movesByCopy === true ? REMOTE_LISTINGS : 1;
+    this.#listings = driver.movesByCopy === true || driver.listFiles !== undefined ? REMOTE_LISTINGS : 1;
+    this.#scanned = isScanned(driver) ? driver : undefined;
   }
 
   async list({ limit, last = "" }: PageRequest): Promise<Page<RepositoryName>> {
     if (limit === 0) return { items: [], more: false };
+    const page = this.#scanned === undefined ? undefined : await this.#scan(this.#scanned, limit, last);
+    if (page !== undefined) return page;
     const key = `${limit ?? ""} ${last}`;
-    return this.#pages.peek(key) ?? (await this.#pages.read(key, (store) => this.#walk(store, limit, last), (_page, folders) => folders));
+    const known = this.#pages.peek(key);
+    if (known !== undefined) return known;
+    const walked = await this.#pages.read(key, (store) => this.#walk(store, limit, last), (_page, folders) => folders);
+    // What it refused and what can be listed otherwise, it will not do the next time either.
+    this.#scanned = undefined;
+    return walked;
+  }
+
+  async #scan(store: ScannedStore, limit: number | undefined, last: string): Promise<Page<RepositoryName> | undefined> {
+    try {
+      return await new CatalogScan(store, { last, limit, searches: this.#listings }).page();
+    } catch (error) {
+      if (!(error instanceof UnsupportedError)) throw error;
+      return undefined;
+    }
   }
 
   async #walk(store: Witness, limit: number | undefined, last: string): Promise<Page<RepositoryName>> {
@@ -124,10 +143,6 @@ class CatalogWalk {
     this.items.push(name);
     return true;
   }
-}
-
-function join(folder: string, name: string): string {
-  return folder === "" ? name : `${folder}/${name}`;
 }
 
 function pathOf(folder: string): string {

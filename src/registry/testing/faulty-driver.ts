@@ -7,7 +7,7 @@ export interface DriverCall {
 }
 
 /** What a driver may be able to do besides. */
-export type Abilities = Partial<Pick<StorageDriver, "movesByCopy" | "localFile" | "redirectUrl" | "listUnfinished">>;
+export type Abilities = Partial<Pick<StorageDriver, "movesByCopy" | "localFile" | "redirectUrl" | "listFiles" | "findDirectories" | "listUnfinished">>;
 
 /** A driver around another that tells of every call before it is made; what the listener throws or waits for, the caller sees. */
 export class FaultyDriver implements StorageDriver {
