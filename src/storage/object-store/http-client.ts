@@ -14,6 +14,8 @@ const CONNECT_TIMEOUT_MS = 10_000;
 export interface StoreRequest {
   readonly method: string;
   readonly url: URL;
+  /** Path and query exactly as they were signed, where the URL would write them otherwise. */
+  readonly path?: string;
   readonly headers?: Readonly<Record<string, string>>;
   /** One after the other; their length is announced. */
   readonly body?: readonly Uint8Array[];
@@ -101,11 +103,12 @@ export class HttpClient {
 
   async #exchange<T>(request: StoreRequest, signal: AbortSignal | undefined, read: (incoming: IncomingMessage, watch: SilenceWatch) => Promise<T>): Promise<T> {
     signal?.throwIfAborted();
-    const { method, url, headers = {}, body = [] } = request;
+    const { method, url, path, headers = {}, body = [] } = request;
     const isTls = url.protocol === "https:";
     const lengthBytes = body.reduce((sum, { length }) => sum + length, 0);
     const outgoing = (isTls ? httpsRequest : httpRequest)(url, {
       method,
+      ...(path === undefined ? {} : { path }),
       headers: { ...headers, ...(lengthBytes > 0 || method === "POST" || method === "PUT" ? { "content-length": String(lengthBytes) } : {}) },
       agent: isTls ? this.#https : this.#http,
     });

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { KeyPage, KeyPageRequest } from "../object-store/children.ts";
 import type { OpenAnswer } from "../object-store/http-client.ts";
 import { ObjectKeys } from "../object-store/keys.ts";
-import { type Content, type ListedObject, type ListedUpload, type MultipartBucket, type ObjectFacts, type Part, type Range, sizeOf, type UploadRef } from "../object-store/multipart/bucket.ts";
+import { type Content, type ListedObject, type ListedUpload, type MultipartBucket, type ObjectFacts, type Part, type Range, type ReadFailure, sizeOf, type UploadRef } from "../object-store/multipart/bucket.ts";
 import { type RetryPolicy, retry } from "../object-store/retry.ts";
 import type { OssAnswer, OssCall, OssConnection } from "./connection.ts";
 import { combinedCrc64 } from "./crc64.ts";
@@ -181,6 +181,11 @@ export class OssBucket implements MultipartBucket {
       parts.push(...page.sort((a, b) => a.number - b.number));
       if (textOf(root, "IsTruncated") !== "true" || page.length === 0) return parts;
     }
+  }
+
+  whyNotRead(error: unknown): ReadFailure | undefined {
+    if (!(error instanceof OssCallError)) return undefined;
+    return error.isMissingKey ? "missing" : error.isChanged ? "changed" : undefined;
   }
 
   close(): void {

@@ -47,6 +47,11 @@ export class OssCallError extends Error {
   get isPastEnd(): boolean {
     return this.status === 416;
   }
+
+  /** The object is no longer the one that was meant. */
+  get isChanged(): boolean {
+    return this.status === 412;
+  }
 }
 
 /** Turns what a call threw into what drivers throw. */

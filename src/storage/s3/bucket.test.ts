@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { SILENT_LOGGER } from "../../telemetry/log.ts";
-import { Bucket, type UploadRef } from "./bucket.ts";
+import type { UploadRef } from "../object-store/multipart/bucket.ts";
+import { S3Bucket } from "./bucket.ts";
 import { openConnection } from "./client.ts";
 import { S3_OPTIONS } from "./options.ts";
 
@@ -15,7 +16,7 @@ interface Seen {
 let server: Bun.Server<undefined>;
 let seen: Seen[];
 let answer: (request: Seen) => Response;
-const buckets: Bucket[] = [];
+const buckets: S3Bucket[] = [];
 
 beforeEach(() => {
   seen = [];
@@ -36,9 +37,9 @@ afterEach(async () => {
   await server.stop(true);
 });
 
-async function open(more: Readonly<Record<string, unknown>> = {}): Promise<Bucket> {
+async function open(more: Readonly<Record<string, unknown>> = {}): Promise<S3Bucket> {
   const options = S3_OPTIONS.parse({ accesskey: "key", secretkey: "secret", bucket: "blobs", regionendpoint: `http://127.0.0.1:${server.port}`, maxretries: 0, ...more });
-  const bucket = new Bucket(await openConnection(options, { log: SILENT_LOGGER, userAgent: "registry/1.2" }), options);
+  const bucket = new S3Bucket(await openConnection(options, { log: SILENT_LOGGER, userAgent: "registry/1.2" }), options);
   buckets.push(bucket);
   return bucket;
 }
@@ -50,7 +51,7 @@ function header(name: string): string | null {
 const xml = (body: string): Response => new Response(`<?xml version="1.0"?>${body}`, { headers: { "content-type": "application/xml" } });
 const UPLOAD: UploadRef = { key: "k", uploadId: "u" };
 
-describe("Bucket: what new objects are given", () => {
+describe("S3Bucket: what new objects are given", () => {
   test("is the storage class by default, and no more", async () => {
     await (await open()).put("k", Buffer.from("x"));
     expect([header("content-type"), header("x-amz-storage-class"), header("x-amz-acl"), header("x-amz-server-side-encryption")]).toEqual(["application/octet-stream", "STANDARD", null, null]);
@@ -79,7 +80,7 @@ describe("Bucket: what new objects are given", () => {
   });
 });
 
-describe("Bucket: stores with quirks", () => {
+describe("S3Bucket: stores with quirks", () => {
   test("deletes one by one where batches are refused, from then on", async () => {
     answer = ({ method }) => (method === "POST" ? new Response("<Error><Code>NotImplemented</Code></Error>", { status: 501 }) : new Response(null, { status: 204 }));
     const bucket = await open();

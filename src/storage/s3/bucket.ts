@@ -1,73 +1,34 @@
-import type { Readable } from "node:stream";
 import type { ListObjectsV2CommandOutput, ObjectCannedACL, PutObjectCommandInput, S3Client, ServerSideEncryption, StorageClass } from "@aws-sdk/client-s3";
 import type { KeyPage, KeyPageRequest } from "../object-store/children.ts";
-import type { ByteSource } from "../object-store/resumed-stream.ts";
-import { retry } from "../object-store/retry.ts";
+import { StoreConnectionError } from "../object-store/http-client.ts";
+import { ObjectKeys } from "../object-store/keys.ts";
+import { type Content, type ListedObject, type ListedUpload, type MultipartBucket, type ObjectFacts, type Part, type Range, type ReadFailure, type UploadRef } from "../object-store/multipart/bucket.ts";
+import { type RetryPolicy, retry } from "../object-store/retry.ts";
 import type { S3Connection, S3Sdk } from "./client.ts";
-import { callFailure, isOverload, isTransient, S3CallError } from "./errors.ts";
+import { callFailure, isOverload, isTransient, S3, S3CallError } from "./errors.ts";
 import { type Listing, readListing } from "./listing.ts";
+import { isMadeOf } from "./made-of.ts";
 import type { S3Options } from "./options.ts";
-import { StoreConnectionError } from "./transport.ts";
+import type { Download } from "./transport.ts";
 
+const MIB = 1024 * 1024;
 const OCTET_STREAM = "application/octet-stream";
 /** What one call deletes at most. */
-export const MAX_DELETIONS = 1000;
+const MAX_DELETIONS = 1000;
 const MAX_PAGE = 1000;
 
-/** An object as HEAD and lists tell of it. */
-export interface ObjectFacts {
-  readonly sizeBytes: number;
-  readonly modifiedAt: Date;
-  readonly etag: string;
-}
-
-/** An object in a list. */
-export interface ListedObject {
-  readonly key: string;
-  readonly sizeBytes: number;
-  readonly modifiedAt: Date;
-}
-
-/** A multipart upload. */
-export interface UploadRef {
-  readonly key: string;
-  readonly uploadId: string;
-}
-
-/** A multipart upload in a list. */
-export interface ListedUpload extends UploadRef {
-  readonly startedAt: Date;
-}
-
-/** A part of a multipart upload. */
-export interface Part {
-  readonly number: number;
-  readonly etag: string;
-  readonly sizeBytes: number;
-}
-
-/** Content on its way, and what it is of. */
-export interface Content extends ByteSource {
-  readonly lengthBytes: number;
-  readonly etag: string;
-}
-
-/** Bytes of an object, `endByte` exclusive. */
-export interface Range {
-  readonly startByte: number;
-  readonly endByte: number;
-}
-
-/**
- * The calls to one bucket, each with its time limits and retries, in terms of keys and bytes. They reject with S3CallError, or with
- * StorageFullError when a quota is used up.
- */
-export class Bucket {
+/** The calls to one bucket, each with its time limits and retries. They reject with S3CallError, or with StorageFullError. */
+export class S3Bucket implements MultipartBucket {
+  readonly name = S3;
+  readonly limits = { minPartBytes: 5 * MIB, maxParts: 10_000 };
+  // Calls have been tried again when they fail: what is left to be mended are connections that break while content comes.
+  readonly policy: RetryPolicy;
   readonly #sdk: S3Sdk;
   readonly #client: S3Client;
   readonly #name: string;
-  readonly #silenceMs: number;
   readonly #maxRetries: number;
+  /** What the names of all our objects begin with. */
+  readonly #rootPrefix: string;
   /** What every new object is given. */
   readonly #attributes: Pick<PutObjectCommandInput, "ContentType" | "ACL" | "StorageClass" | "ServerSideEncryption" | "SSEKMSKeyId">;
   readonly #closed = new AbortController();
@@ -78,17 +39,17 @@ export class Bucket {
     this.#sdk = sdk;
     this.#client = client;
     this.#name = options.bucket;
-    this.#silenceMs = options.timeout;
     this.#maxRetries = options.maxretries;
+    this.#rootPrefix = new ObjectKeys(options.rootdirectory).prefix("/");
     this.#attributes = attributesOf(options);
+    this.policy = { maxRetries: options.maxretries, isTransient: (error) => error instanceof StoreConnectionError, signal: this.#closed.signal };
   }
 
-  /** Whether the bucket is there. @throws S3CallError when it is not, or may not be looked at */
   async check(): Promise<void> {
-    await this.#call("HeadBucket", "", (signal) => this.#client.send(new this.#sdk.HeadBucketCommand({ Bucket: this.#name }), signal));
+    // Who may list only their own part of the bucket pass, too.
+    await this.hasObjects(this.#rootPrefix);
   }
 
-  /** @returns undefined when there is no such object, or no such bucket, which look the same here */
   async head(key: string): Promise<ObjectFacts | undefined> {
     try {
       const output = await this.#call("HeadObject", key, (signal) => this.#client.send(new this.#sdk.HeadObjectCommand({ Bucket: this.#name, Key: key }), signal));
@@ -99,33 +60,22 @@ export class Bucket {
     }
   }
 
-  /** Opens an object's content, from `startByte` on. @param conditions `ifMatch`: only while it is still this one. */
-  async open(key: string, range: Range, conditions: { readonly ifMatch?: string } = {}): Promise<Content> {
-    const { startByte, endByte } = range;
-    const isWhole = startByte === 0 && endByte === Number.POSITIVE_INFINITY;
-    const input = {
-      Bucket: this.#name,
-      Key: key,
-      ...(isWhole ? {} : { Range: `bytes=${startByte}-${endByte === Number.POSITIVE_INFINITY ? "" : endByte - 1}` }),
-      ...(conditions.ifMatch === undefined ? {} : { IfMatch: conditions.ifMatch }),
-    };
-    const output = await this.#call("GetObject", key, (signal) => this.#client.send(new this.#sdk.GetObjectCommand(input), signal));
-    const body = output.Body as Readable | undefined;
-    if (body === undefined) throw new Error("s3: the SDK gave no body to an object's content");
-    if (startByte > 0 && output.ContentRange === undefined) {
-      body.destroy();
-      throw new Error(`s3: the store ignored the range that was asked of ${key}`);
+  async open(key: string, range: Range, { ifMatch }: { readonly ifMatch?: string } = {}): Promise<Content | undefined> {
+    try {
+      return await this.#open(key, range, ifMatch);
+    } catch (error) {
+      if (!(error instanceof S3CallError)) throw error;
+      if (error.isMissingKey) return undefined;
+      if (error.isPastEnd) return NO_CONTENT;
+      throw error;
     }
-    return new ContentReader(body, { lengthBytes: output.ContentLength ?? 0, etag: output.ETag ?? "" }, this.#silenceMs);
   }
 
-  /** @returns The ETag of what was stored. */
   async put(key: string, bytes: Uint8Array): Promise<string> {
     const output = await this.#call("PutObject", key, (signal) => this.#client.send(new this.#sdk.PutObjectCommand({ Bucket: this.#name, Key: key, Body: bytes, ...this.#attributes }), signal));
     return output.ETag ?? "";
   }
 
-  /** Deletes an object; one that is not there is no failure. */
   async remove(key: string): Promise<void> {
     try {
       await this.#call("DeleteObject", key, (signal) => this.#client.send(new this.#sdk.DeleteObjectCommand({ Bucket: this.#name, Key: key }), signal));
@@ -134,29 +84,15 @@ export class Bucket {
     }
   }
 
-  /** Deletes up to 1000 objects, in one call where the store can. */
   async removeMany(keys: readonly string[]): Promise<void> {
-    const [only] = keys;
-    if (only === undefined) return;
-    if (keys.length === 1) return await this.remove(only);
-    if (this.#deletesInBatches) {
-      try {
-        return await this.#removeBatch(keys);
-      } catch (error) {
-        if (!(error instanceof S3CallError && error.isRefusal)) throw error;
-        this.#deletesInBatches = false;
-      }
-    }
-    for (const key of keys) await this.remove(key);
+    for (let start = 0; start < keys.length; start += MAX_DELETIONS) await this.#removeSome(keys.slice(start, start + MAX_DELETIONS));
   }
 
-  /** Lists one page of what lies below a prefix, up to a delimiter. */
   async listChildren(request: KeyPageRequest): Promise<KeyPage> {
     const output = await this.#list({ delimiter: "/", ...request });
     return { keys: output.objects.map(({ key }) => key).filter((key) => key !== request.prefix), directories: output.directories, next: output.next };
   }
 
-  /** Lists every object whose name begins so, page by page. */
   async *listObjects(prefix: string): AsyncGenerator<readonly ListedObject[]> {
     let next: string | undefined;
     do {
@@ -167,13 +103,11 @@ export class Bucket {
     } while (next !== undefined);
   }
 
-  /** Whether any object's name begins so. */
   async hasObjects(prefix: string): Promise<boolean> {
     const { objects } = await this.#list({ prefix, limit: 1 });
     return objects.length > 0;
   }
 
-  /** Copies an object of up to 5 GiB within the store. */
   async copy(source: string, destination: string, ifMatch: string): Promise<void> {
     const input = { Bucket: this.#name, Key: destination, CopySource: this.#copySource(source), ...this.#attributes };
     await this.#copyIfMatch({ key: source, ifMatch }, (condition) =>
@@ -192,7 +126,6 @@ export class Bucket {
     return { number, etag: required(output.ETag, "ETag"), sizeBytes: bytes.length };
   }
 
-  /** Makes a part of bytes that the store has. */
   async copyPart(upload: UploadRef, number: number, source: { readonly key: string; readonly range: Range; readonly ifMatch: string }): Promise<Part> {
     const { startByte, endByte } = source.range;
     const input = {
@@ -207,14 +140,21 @@ export class Bucket {
     return { number, etag: required(output.CopyPartResult?.ETag, "ETag"), sizeBytes: endByte - startByte };
   }
 
-  /** Makes an object of parts. @returns Its ETag. */
   async complete(upload: UploadRef, parts: readonly Part[]): Promise<string> {
-    const input = { ...this.#uploadInput(upload), MultipartUpload: { Parts: parts.map(({ number, etag }) => ({ PartNumber: number, ETag: etag })) } };
-    const output = await this.#call("CompleteMultipartUpload", upload.key, (signal) => this.#client.send(new this.#sdk.CompleteMultipartUploadCommand(input), signal));
-    return output.ETag ?? "";
+    try {
+      const etag = await this.#complete(upload, parts);
+      // Ceph leaves it empty.
+      return etag !== "" ? etag : await this.#etagOfMade(upload, parts);
+    } catch (error) {
+      if (!(error instanceof S3CallError)) throw error;
+      if (error.isForeignParts) throw new Error(`s3: ${upload.key} was written to by somebody else, too; its bytes are given up`, { cause: error });
+      // It may be that the answer got lost and it was made at the first attempt.
+      const made = error.isMissingUpload ? await this.head(upload.key) : undefined;
+      if (made === undefined || !isMadeOf(made, parts)) throw error;
+      return made.etag;
+    }
   }
 
-  /** Gives a multipart upload up; one that is not there is no failure. */
   async abort(upload: UploadRef): Promise<void> {
     try {
       await this.#call("AbortMultipartUpload", upload.key, (signal) => this.#client.send(new this.#sdk.AbortMultipartUploadCommand(this.#uploadInput(upload)), signal));
@@ -223,7 +163,6 @@ export class Bucket {
     }
   }
 
-  /** Lists the multipart uploads whose keys begin so. */
   async *listUploads(prefix: string): AsyncGenerator<ListedUpload> {
     let marker: { readonly KeyMarker?: string; readonly UploadIdMarker?: string } = {};
     for (;;) {
@@ -240,8 +179,58 @@ export class Bucket {
     }
   }
 
-  /** The parts of a multipart upload in order of their numbers. */
   async listParts(upload: UploadRef): Promise<readonly Part[]> {
+    try {
+      return await this.#listParts(upload);
+    } catch (error) {
+      // Completed or aborted since it was listed.
+      if (error instanceof S3CallError && error.isMissingUpload) return [];
+      throw error;
+    }
+  }
+
+  whyNotRead(error: unknown): ReadFailure | undefined {
+    if (!(error instanceof S3CallError)) return undefined;
+    return error.isMissingKey ? "missing" : error.isChanged ? "changed" : undefined;
+  }
+
+  close(): void {
+    this.#closed.abort(new Error("s3: the driver was closed"));
+    this.#client.destroy();
+  }
+
+  async #open(key: string, { startByte, endByte }: Range, ifMatch: string | undefined): Promise<Content> {
+    const isWhole = startByte === 0 && endByte === Number.POSITIVE_INFINITY;
+    const input = {
+      Bucket: this.#name,
+      Key: key,
+      ...(isWhole ? {} : { Range: `bytes=${startByte}-${endByte === Number.POSITIVE_INFINITY ? "" : endByte - 1}` }),
+      ...(ifMatch === undefined ? {} : { IfMatch: ifMatch }),
+    };
+    const download: Download = {};
+    const options = { abortSignal: this.#closed.signal, download };
+    const output = await this.#call("GetObject", key, () => this.#client.send(new this.#sdk.GetObjectCommand(input), options));
+    const { content } = required(download.opened, "content");
+    if (startByte > 0 && output.ContentRange === undefined) {
+      content.close();
+      throw new Error(`s3: the store ignored the range that was asked of ${key}`);
+    }
+    return { lengthBytes: output.ContentLength ?? 0, etag: output.ETag ?? "", next: () => content.next(), close: () => content.close() };
+  }
+
+  async #complete(upload: UploadRef, parts: readonly Part[]): Promise<string> {
+    const input = { ...this.#uploadInput(upload), MultipartUpload: { Parts: parts.map(({ number, etag }) => ({ PartNumber: number, ETag: etag })) } };
+    const output = await this.#call("CompleteMultipartUpload", upload.key, (signal) => this.#client.send(new this.#sdk.CompleteMultipartUploadCommand(input), signal));
+    return output.ETag ?? "";
+  }
+
+  async #etagOfMade({ key }: UploadRef, parts: readonly Part[]): Promise<string> {
+    const made = await this.head(key);
+    if (made === undefined || !isMadeOf(made, parts)) throw new Error(`s3: ${key} was written to by somebody else at the same time`);
+    return made.etag;
+  }
+
+  async #listParts(upload: UploadRef): Promise<readonly Part[]> {
     const parts = new Map<number, Part>();
     let marker: string | undefined;
     for (;;) {
@@ -253,12 +242,6 @@ export class Bucket {
       if (output.IsTruncated !== true || parts.size === known) return [...parts.values()].sort((a, b) => a.number - b.number);
       marker = output.NextPartNumberMarker ?? String(Math.max(...parts.keys()));
     }
-  }
-
-  /** Gives up what is under way and closes all connections. */
-  close(): void {
-    this.#closed.abort(new Error("s3: the driver was closed"));
-    this.#client.destroy();
   }
 
   /**
@@ -277,6 +260,21 @@ export class Bucket {
     const result = await copy({});
     if ((await this.head(key))?.etag !== ifMatch) throw new Error(`s3: ${key} was changed while it was copied`);
     return result;
+  }
+
+  /** Deletes up to 1000 objects, in one call where the store can. */
+  async #removeSome(keys: readonly string[]): Promise<void> {
+    const [only] = keys;
+    if (keys.length === 1 && only !== undefined) return await this.remove(only);
+    if (this.#deletesInBatches) {
+      try {
+        return await this.#removeBatch(keys);
+      } catch (error) {
+        if (!(error instanceof S3CallError && error.isRefusal)) throw error;
+        this.#deletesInBatches = false;
+      }
+    }
+    for (const key of keys) await this.remove(key);
   }
 
   async #removeBatch(keys: readonly string[]): Promise<void> {
@@ -327,39 +325,8 @@ export class Bucket {
   }
 }
 
-/** Reads an answer's body, and gives up when the store falls silent. That nobody reads is no silence. */
-class ContentReader implements Content {
-  readonly lengthBytes: number;
-  readonly etag: string;
-  readonly #body: Readable;
-  readonly #chunks: AsyncIterator<Uint8Array>;
-  readonly #silenceMs: number;
-
-  constructor(body: Readable, facts: { readonly lengthBytes: number; readonly etag: string }, silenceMs: number) {
-    this.#body = body;
-    this.#chunks = (body as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
-    this.lengthBytes = facts.lengthBytes;
-    this.etag = facts.etag;
-    this.#silenceMs = silenceMs;
-  }
-
-  async next(): Promise<Uint8Array | undefined> {
-    const timer = setTimeout(() => this.#body.destroy(new StoreConnectionError(`the store sent nothing for ${this.#silenceMs} ms`, "ETIMEDOUT")), this.#silenceMs);
-    try {
-      const { done, value } = await this.#chunks.next();
-      return done === true ? undefined : value;
-    } catch (error) {
-      if (error instanceof StoreConnectionError) throw error;
-      throw new StoreConnectionError("the connection broke while content came", "ECONNRESET", error);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  close(): void {
-    this.#body.destroy();
-  }
-}
+/** Content of a range that begins at or behind the end. */
+const NO_CONTENT: Content = { lengthBytes: 0, etag: "", next: async () => undefined, close: () => undefined };
 
 function attributesOf(options: S3Options): Pick<PutObjectCommandInput, "ContentType" | "ACL" | "StorageClass" | "ServerSideEncryption" | "SSEKMSKeyId"> {
   const isKms = options.keyid !== undefined && options.keyid !== "";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { PathNotFoundError, StorageFullError } from "../errors.ts";
-import { callFailure, isOverload, isTransient, orNotFound, S3CallError } from "./errors.ts";
-import { StoreConnectionError } from "./transport.ts";
+import { StorageFullError } from "../errors.ts";
+import { StoreConnectionError } from "../object-store/http-client.ts";
+import { callFailure, isOverload, isTransient, S3CallError } from "./errors.ts";
 
 const CALL = { operation: "GetObject", target: "bucket/key", attempts: 1 };
 
@@ -67,10 +67,4 @@ test("isTransient is true of broken connections, and false of everything that is
 
 test.each([["QuotaExceeded", 403], ["InsufficientStorage", 507], ["XMinioStorageFull", 507]])("callFailure turns %s into a full store", (code, status) => {
   expect(callFailure(sdkError(code, status), CALL)).toBeInstanceOf(StorageFullError);
-});
-
-test("orNotFound turns a missing object, and nothing else, into a missing path", async () => {
-  const thrown = async (error: Error): Promise<unknown> => await orNotFound("/path", () => Promise.reject(error)).catch((failure: unknown) => failure);
-  expect(await thrown(callFailure(sdkError("NoSuchKey", 404), CALL))).toBeInstanceOf(PathNotFoundError);
-  for (const [code, status] of [["NoSuchBucket", 404], ["AccessDenied", 403]] as const) expect(await thrown(callFailure(sdkError(code, status), CALL))).toBeInstanceOf(S3CallError);
 });

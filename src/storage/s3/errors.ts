@@ -1,5 +1,5 @@
-import { PathNotFoundError, StorageFullError } from "../errors.ts";
-import { StoreConnectionError } from "./transport.ts";
+import { StorageFullError } from "../errors.ts";
+import { StoreConnectionError } from "../object-store/http-client.ts";
 
 /** The driver's name in the configuration and in error texts. */
 export const S3 = "s3";
@@ -11,6 +11,8 @@ const TRANSIENT_CODES: ReadonlySet<string> = new Set(["InternalError", "RequestT
 const OVERLOAD_CODES: ReadonlySet<string> = new Set(["SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestLimitExceeded", "BandwidthLimitExceeded", "TooManyRequests", "TooManyRequestsException"]);
 /** What stores answer that do not know an operation, or want it said otherwise. */
 const REFUSING_CODES: ReadonlySet<string> = new Set(["InvalidRequest", "InvalidDigest", "MissingContentMD5", "NotImplemented", "MethodNotAllowed", "UnsupportedOperation", "MalformedXML"]);
+/** What S3 says when a part is not the one that was sent, or not there. */
+const FOREIGN_PARTS: ReadonlySet<string> = new Set(["InvalidPart", "InvalidPartOrder", "EntityTooSmall"]);
 
 /** A call to the store, as errors tell of it. */
 export interface S3Call {
@@ -47,6 +49,11 @@ export class S3CallError extends Error {
     return this.code === "NoSuchUpload" || (this.status === 404 && this.code !== "NoSuchBucket" && this.code !== "NoSuchKey");
   }
 
+  /** Somebody else wrote to the multipart upload. */
+  get isForeignParts(): boolean {
+    return FOREIGN_PARTS.has(this.code);
+  }
+
   /** The content begins at or after the end of the object. */
   get isPastEnd(): boolean {
     return this.status === 416 || this.code === "InvalidRange";
@@ -68,16 +75,6 @@ export function callFailure(error: unknown, call: S3Call): Error {
   const failure = new S3CallError(call, error);
   if (FULL_CODES.has(failure.code) || failure.status === 507) return new StorageFullError(S3, call.target, failure);
   return failure;
-}
-
-/** Runs something that reads an object. @throws PathNotFoundError when there is none */
-export async function orNotFound<T>(path: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof S3CallError && error.isMissingKey) throw new PathNotFoundError(S3, path, error);
-    throw error;
-  }
 }
 
 /** Whether a call's failure may pass by itself. */

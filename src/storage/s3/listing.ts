@@ -1,5 +1,5 @@
 import type { ListObjectsV2Command } from "@aws-sdk/client-s3";
-import type { ListedObject } from "./bucket.ts";
+import type { ListedObject } from "../object-store/multipart/bucket.ts";
 
 const ENTRY = /<(Contents|CommonPrefixes)(?:\s[^>]*)?>(.*?)<\/\1>/gs;
 const DOCUMENT_END = "</ListBucketResult>";

@@ -56,6 +56,9 @@ export interface PartLimits {
   readonly maxParts: number;
 }
 
+/** What is wrong with the object that a failed call was to read. */
+export type ReadFailure = "missing" | "changed";
+
 /**
  * A bucket of a store that knows multipart uploads as S3 does, in terms of keys and bytes. Its calls have their time limits and their
  * retries in them. Nothing but "there is no such object" comes as undefined; a missing bucket is an error.
@@ -98,7 +101,7 @@ export interface MultipartBucket {
   /** Whether any object's name begins so. */
   hasObjects(prefix: string): Promise<boolean>;
 
-  /** Copies an object within the store. @param ifMatch The ETag that the source must have. */
+  /** Copies an object within the store. @param ifMatch The ETag that the source must have. @throws what `whyNotRead` knows when it has not */
   copy(source: string, destination: string, ifMatch: string): Promise<void>;
 
   createUpload(key: string): Promise<UploadRef>;
@@ -123,6 +126,9 @@ export interface MultipartBucket {
 
   /** The parts of a multipart upload in order of their numbers; none when there is no such upload. */
   listParts(upload: UploadRef): Promise<readonly Part[]>;
+
+  /** What a failure of `copy` or `copyPart` says of their source; undefined when it is about something else. */
+  whyNotRead(error: unknown): ReadFailure | undefined;
 
   /** Gives up what is under way and closes all connections. */
   close(): void;

@@ -15,13 +15,14 @@ export interface Deletion {
 /** Deletes a file, or all that is in a directory, with what is unfinished of it. @throws PathNotFoundError when there is nothing */
 export async function deleteTree(bucket: MultipartBucket, deletion: Deletion): Promise<void> {
   const { key, prefix, path } = deletion;
-  const [file, uploads] = await Promise.all([bucket.head(key), abortUploads(bucket, deletion)]);
+  const pages = bucket.listObjects(prefix)[Symbol.asyncIterator]();
+  const [file, uploads, first] = await Promise.all([bucket.head(key), abortUploads(bucket, deletion), pages.next()]);
   const own = [...(file === undefined ? [] : [key]), ...(uploads.some((upload) => upload.key === key) ? [tailKey(key)] : [])];
   let count = own.length + uploads.length;
   await bucket.removeMany(own);
-  for await (const page of bucket.listObjects(prefix)) {
-    count += page.length;
-    await bucket.removeMany(page.map((object) => object.key));
+  for (let page = first; page.done !== true; page = await pages.next()) {
+    count += page.value.length;
+    await bucket.removeMany(page.value.map((object) => object.key));
   }
   if (count === 0) throw new PathNotFoundError(bucket.name, path);
 }

@@ -16,7 +16,7 @@ import { readUnfinished, tailKey, uploadsOf } from "./unfinished.ts";
 import { AppendingWriter, discardFile } from "./writer.ts";
 
 /** What the parts of one upload take together, if the chunk size allows two. */
-const UPLOAD_BUFFERS_BYTES = 40 * 1024 * 1024;
+const UPLOAD_BUFFERS_BYTES = 32 * 1024 * 1024;
 const MAX_BUFFERS = 6;
 /** What all uploads take together, beyond one part each. */
 const SHARED_BUFFERS_BYTES = 256 * 1024 * 1024;
@@ -56,8 +56,8 @@ export class MultipartDriver implements StorageDriver, HasObjectKeys {
   readonly #uploads: UploadParts;
   readonly #held: HeldPaths;
   readonly #creating = new Set<PartUpload>();
-  /** The ETags of what writers of this process committed: a move takes no other bytes than those. */
-  readonly #committed = new LruMap<string, string>(MAX_COMMITTED);
+  /** What writers of this process committed: a move takes no other bytes than those, and need not ask for them. */
+  readonly #committed = new LruMap<string, CopySource>(MAX_COMMITTED);
 
   constructor({ bucket, rootdirectory, chunkBytes, copying, urlOf }: MultipartDriverParts) {
     this.name = bucket.name;
@@ -89,7 +89,9 @@ export class MultipartDriver implements StorageDriver, HasObjectKeys {
   }
 
   async putContent(path: string, content: Uint8Array | string): Promise<void> {
-    await this.#bucket.put(this.#keys.key(path), typeof content === "string" ? Buffer.from(content) : content);
+    const key = this.#keys.key(path);
+    this.#committed.delete(key);
+    await this.#bucket.put(key, typeof content === "string" ? Buffer.from(content) : content);
   }
 
   async reader(path: string, range?: ByteRange): Promise<ReadableStream<Uint8Array>> {
@@ -106,7 +108,7 @@ export class MultipartDriver implements StorageDriver, HasObjectKeys {
     const hold = this.#held.take(path);
     try {
       const found = append ? await readUnfinished(this.#bucket, key) : await discardFile({ bucket: this.#bucket, key }, await uploadsOf(this.#bucket, key));
-      return new AppendingWriter({ ...this.#uploads, key, hold, committed: (etag) => this.#committed.set(key, etag) }, found);
+      return new AppendingWriter({ ...this.#uploads, key, hold, committed: (object) => this.#committed.set(key, object) }, found);
     } catch (error) {
       hold[Symbol.dispose]();
       throw error;
@@ -114,8 +116,10 @@ export class MultipartDriver implements StorageDriver, HasObjectKeys {
   }
 
   async create(path: string): Promise<FileWriter> {
-    const upload = new PartUpload(this.#uploads, this.#keys.key(path));
+    const key = this.#keys.key(path);
+    const upload = new PartUpload(this.#uploads, key);
     this.#creating.add(upload);
+    this.#committed.delete(key);
     return new CreatedObject(this.name, upload, () => void this.#creating.delete(upload));
   }
 
@@ -141,18 +145,17 @@ export class MultipartDriver implements StorageDriver, HasObjectKeys {
 
   async move(source: string, destination: string): Promise<void> {
     const [from, to] = [this.#keys.key(source), this.#keys.key(destination)];
-    const facts = await this.#fileFacts(source);
-    const committed = this.#committed.get(from);
-    if (committed !== undefined && committed !== facts.etag) throw new Error(`${this.name}: ${source} was written to by somebody else after it was committed`);
-    if (from === to) return;
-    await this.#copy(from, to, facts);
-    await this.#bucket.remove(from);
+    if (from === to) return void (await this.#fileFacts(source));
+    await this.#copy({ path: source, key: from, ...(this.#committed.get(from) ?? (await this.#fileFacts(source))) }, to);
     this.#committed.delete(from);
+    await this.#bucket.remove(from);
   }
 
   async delete(path: string): Promise<void> {
+    const key = this.#keys.key(path);
+    this.#committed.delete(key);
     const inUse = new Set(await Promise.all([...this.#creating].map((upload) => upload.uploadId())));
-    await deleteTree(this.#bucket, { path, key: this.#keys.key(path), prefix: this.#keys.prefix(path), isInUse: (uploadId) => inUse.has(uploadId) });
+    await deleteTree(this.#bucket, { path, key, prefix: this.#keys.prefix(path), isInUse: (uploadId) => inUse.has(uploadId) });
   }
 
   async redirectUrl(path: string, { method }: RedirectRequest): Promise<string> {
@@ -214,11 +217,27 @@ export class MultipartDriver implements StorageDriver, HasObjectKeys {
     };
   }
 
-  async #copy(from: string, to: string, { sizeBytes, etag }: ObjectFacts): Promise<void> {
+  /** @throws PathNotFoundError when the source is gone, Error when it is no longer the one that is meant */
+  async #copy(source: NamedSource & { readonly path: string }, to: string): Promise<void> {
+    try {
+      await this.#copyObject(source, to);
+    } catch (error) {
+      switch (this.#bucket.whyNotRead(error)) {
+        case "missing":
+          throw new PathNotFoundError(this.name, source.path, error);
+        case "changed":
+          throw new Error(`${this.name}: ${source.path} was written to by somebody else after it was committed`, { cause: error });
+        case undefined:
+          throw error;
+      }
+    }
+  }
+
+  async #copyObject({ key, sizeBytes, etag }: NamedSource, to: string): Promise<void> {
     const { thresholdBytes, partBytes, concurrency } = this.#copying;
-    if (sizeBytes <= thresholdBytes) return await this.#bucket.copy(from, to, etag);
+    if (sizeBytes <= thresholdBytes) return await this.#bucket.copy(key, to, etag);
     const upload = await this.#bucket.createUpload(to);
-    const parts = await copyParts(this.#bucket, upload, { key: from, sizeBytes, etag, partBytes: Math.max(partBytes, Math.ceil(sizeBytes / this.#bucket.limits.maxParts)), concurrency });
+    const parts = await copyParts(this.#bucket, upload, { key, sizeBytes, etag, partBytes: Math.max(partBytes, Math.ceil(sizeBytes / this.#bucket.limits.maxParts)), concurrency });
     try {
       await this.#bucket.complete(upload, parts);
     } catch (error) {
@@ -227,6 +246,10 @@ export class MultipartDriver implements StorageDriver, HasObjectKeys {
     }
   }
 }
+
+/** Which bytes are to be copied. */
+type CopySource = Pick<ObjectFacts, "sizeBytes" | "etag">;
+type NamedSource = CopySource & { readonly key: string };
 
 function directoryInfo(path: string): FileInfo {
   return { path, sizeBytes: 0, modifiedAt: new Date(0), isDirectory: true };

@@ -40,12 +40,13 @@ export interface Unfinished {
   readonly others: readonly UploadRef[];
 }
 
-/** A file that has no bytes. */
+/** A file of which nothing is stored. */
 export const NOTHING: Unfinished = { kind: "nothing", sizeBytes: 0, upload: undefined, parts: [], hasStrayParts: false, object: undefined, others: [] };
 
 /** Finds out what is stored of a file, whether distribution wrote it or we. */
 export async function readUnfinished(bucket: MultipartBucket, key: string): Promise<Unfinished> {
   const [object, refs] = await Promise.all([bucket.head(key), uploadsOf(bucket, key)]);
+  if (object === undefined && refs.length === 0) return NOTHING;
   const uploads = await mapConcurrently(refs, 4, async (upload) => ({ upload, ...withoutGap(await bucket.listParts(upload)) }));
   const [best, ...rest] = uploads.sort((a, b) => sizeOf(b.parts) - sizeOf(a.parts));
   const partsBytes = sizeOf(best?.parts ?? []);

@@ -10,7 +10,7 @@ export interface WriterParts extends UploadParts {
   /** Held while the writer lives. */
   readonly hold: Disposable;
   /** Told of the object that a commit made. */
-  readonly committed: (etag: string) => void;
+  readonly committed: (object: Pick<ObjectFacts, "sizeBytes" | "etag">) => void;
 }
 
 /** Goes on with a file where the last request left it. What that was is read; it is made ready only when there are bytes to add. */
@@ -58,7 +58,7 @@ export class AppendingWriter implements FileWriter {
   async commit(): Promise<void> {
     await this.#end(async () => {
       const etag = this.#upload === undefined ? await this.#commitFound() : await this.#upload.finish();
-      if (etag !== undefined) this.#parts.committed(etag);
+      if (etag !== undefined && etag !== "") this.#parts.committed({ etag, sizeBytes: this.sizeBytes });
       await this.#tidyUp();
     });
   }
@@ -66,7 +66,7 @@ export class AppendingWriter implements FileWriter {
   async cancel(): Promise<void> {
     await this.#end(async () => {
       await this.#upload?.abort();
-      await discardFile(this.#parts, uploadsIn(this.#found));
+      if (this.#upload !== undefined || this.#found !== NOTHING) await discardFile(this.#parts, uploadsIn(this.#found));
     });
   }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { isTagOf, sizeOf } from "./complete.ts";
-import { contentTag, tailKey } from "./unfinished.ts";
+import { sizeOf } from "./bucket.ts";
+import { contentTag, isTagOf, tailKey } from "./unfinished.ts";
 
 const part = (number: number, etag: string, sizeBytes: number): { number: number; etag: string; sizeBytes: number } => ({ number, etag, sizeBytes });
 
