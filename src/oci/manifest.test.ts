@@ -67,6 +67,23 @@ describe("parsePushedManifest", () => {
 });
 
 describe("parseStoredManifest", () => {
+  test("takes whatever was accepted for what it was announced as", () => {
+    const values = { mediaType: [undefined, null, "", ...Object.values(MEDIA_TYPES)], config: [undefined, null, CONFIG], layers: [undefined, null, [], [LAYER]], manifests: [undefined, null, [], INDEX.manifests] };
+    let accepted = 0;
+    for (const mediaType of values.mediaType) for (const config of values.config) for (const layers of values.layers) for (const manifests of values.manifests) for (const contentType of [undefined, ...Object.values(MEDIA_TYPES)]) {
+      const text = bytes({ schemaVersion: 2, mediaType, config, layers, manifests });
+      let pushed: unknown;
+      try {
+        pushed = parsePushedManifest(text, contentType);
+      } catch {
+        continue;
+      }
+      accepted++;
+      expect<unknown>(parseStoredManifest(text)).toEqual(pushed);
+    }
+    expect(accepted).toBeGreaterThan(50);
+  });
+
   test("tells typeless ones apart by what they hold", () => {
     expect(parseStoredManifest(bytes({ ...IMAGE, mediaType: undefined })).mediaType).toBe(MEDIA_TYPES.ociManifest);
     expect(parseStoredManifest(bytes({ ...INDEX, mediaType: "" })).mediaType).toBe(MEDIA_TYPES.ociIndex);

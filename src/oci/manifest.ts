@@ -60,9 +60,14 @@ export function referencesOf(manifest: Manifest): readonly Descriptor[] {
 }
 
 function storedMediaType(json: JsonObject, own: string | undefined): ManifestMediaType {
-  if (own === undefined || own === "") return Array.isArray(json["manifests"]) ? MEDIA_TYPES.ociIndex : MEDIA_TYPES.ociManifest;
+  if (own === undefined || own === "") return isTypelessIndex(json) ? MEDIA_TYPES.ociIndex : MEDIA_TYPES.ociManifest;
   if (!isManifestMediaType(own)) throw invalid(`unsupported manifest media type: ${own}`);
   return own;
+}
+
+/** Clients leave out what is empty, also the list that an index is made of. */
+function isTypelessIndex(json: JsonObject): boolean {
+  return Array.isArray(json["manifests"]) || !["config", "layers"].some((key) => json[key] !== undefined && json[key] !== null);
 }
 
 type JsonObject = Readonly<Record<string, unknown>>;
