@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { digestOf } from "./digest.ts";
+import type { RegistryError } from "./errors.ts";
 import { parsePushedManifest, parseStoredManifest, referencesOf } from "./manifest.ts";
 import { MEDIA_TYPES } from "./media-types.ts";
 
@@ -63,6 +64,33 @@ describe("parsePushedManifest", () => {
   }
   test("refuses a bad digest in a descriptor as such", () => {
     expect(() => parsePushedManifest(bytes({ ...IMAGE, config: { ...CONFIG, digest: "sha256:x" } }), MEDIA_TYPES.ociManifest)).toThrow(expect.objectContaining({ code: "DIGEST_INVALID" }));
+  });
+});
+
+describe("parsePushedManifest of a hostile client", () => {
+  const refusal = (text: string): unknown => {
+    try {
+      return parsePushedManifest(bytes(text), MEDIA_TYPES.ociManifest);
+    } catch (error) {
+      return error;
+    }
+  };
+  const image = JSON.stringify(IMAGE).slice(0, -1);
+
+  test.each([["[", "]"], ['{"a":', "0}"]])("refuses what is nested very deep in %s", (open, close) => {
+    expect(refusal(`${image},"x":${open.repeat(200_000)}${close}`)).toMatchObject({ code: "MANIFEST_INVALID", entries: [{ detail: "the manifest is nested more than 1000 levels deep" }] });
+  });
+
+  test("takes brackets in long strings for what they are", () => {
+    const texts = [`${"[".repeat(70_000)}`, `\\"${"{".repeat(70_000)}`, `${"\\\\".repeat(40_000)}`, `${"[]".repeat(40_000)}`];
+    for (const text of texts) expect(refusal(`${image},"annotations":{"a":"${text}"}}`)).toMatchObject({ kind: "image" });
+    expect(refusal(`${image},"x":[${"[],{},".repeat(20_000)}0]}`)).toMatchObject({ kind: "image" });
+  });
+
+  test.each([`[${"[".repeat(900)}${"]".repeat(900)}]`, `"${"x".repeat(1_000_000)}"`, "{}", "1", "null"])("repeats no schema version of any length or depth", (value) => {
+    const error = refusal(`{"schemaVersion":${value}}`);
+    expect(error).toMatchObject({ code: "MANIFEST_INVALID" });
+    expect(JSON.stringify((error as RegistryError).entries).length).toBeLessThan(300);
   });
 });
 

@@ -22,6 +22,10 @@ export interface Manifest {
 /** Largest manifest that is read, unless configured otherwise. */
 export const DEFAULT_MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 
+/** Deeper JSON takes a parser a hundred times as long as flat JSON of the same length; manifests have five levels. */
+const MAX_DEPTH = 1000;
+const SURELY_FAST_BYTES = 64 * 1024;
+
 /**
  * Parses a manifest that a client sends.
  * @param contentType The request's Content-Type without parameters; undefined or a generic JSON type lets the body's own
@@ -29,6 +33,7 @@ export const DEFAULT_MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
  * @throws RegistryError MANIFEST_INVALID with what is wrong as detail, DIGEST_INVALID for a bad digest in a descriptor.
  */
 export function parsePushedManifest(bytes: Uint8Array, contentType: string | undefined): Manifest {
+  if (bytes.length > SURELY_FAST_BYTES && isDeep(bytes)) throw invalid(`the manifest is nested more than ${MAX_DEPTH} levels deep`);
   const json = parseJson(bytes);
   const own = optionalString(json, "mediaType");
   const generic = contentType === undefined || contentType === "" || contentType === "application/json" || contentType === MEDIA_TYPES.octetStream;
@@ -52,6 +57,8 @@ export function parseStoredManifest(bytes: Uint8Array): Manifest {
   refuseSchema1(json, own ?? "");
   return interpret(json, storedMediaType(json, own));
 }
+
+const [QUOTE, BACKSLASH, OPENING_BRACKET, CLOSING_BRACKET, OPENING_BRACE, CLOSING_BRACE] = Buffer.from('"\\[]{}');
 
 /** Everything that a manifest needs in order to be pulled: config, layers and children; never its subject. */
 export function referencesOf(manifest: Manifest): readonly Descriptor[] {
@@ -84,6 +91,21 @@ function parseJson(bytes: Uint8Array): JsonObject {
   return value;
 }
 
+/** Whether JSON is nested deeper than it may be. */
+function isDeep(bytes: Uint8Array): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let index = 0; index < bytes.length; index++) {
+    const byte = bytes[index];
+    if (byte === QUOTE) inString = !inString;
+    else if (inString) index += byte === BACKSLASH ? 1 : 0;
+    else if (byte === OPENING_BRACKET || byte === OPENING_BRACE) depth++;
+    else if (byte === CLOSING_BRACKET || byte === CLOSING_BRACE) depth--;
+    if (depth > MAX_DEPTH) return true;
+  }
+  return false;
+}
+
 function refuseSchema1(json: JsonObject, announced: string): void {
   const schema1 =
     announced === MEDIA_TYPES.dockerSchema1 || announced === MEDIA_TYPES.dockerSchema1Signed || (json["schemaVersion"] === 1 && json["fsLayers"] !== undefined);
@@ -114,7 +136,7 @@ function checkAnnounced(json: JsonObject, announced: ManifestMediaType, own: str
 }
 
 function interpret(json: JsonObject, mediaType: ManifestMediaType): Manifest {
-  if (json["schemaVersion"] !== 2) throw invalid(`unrecognized manifest schema version ${JSON.stringify(json["schemaVersion"] ?? null)}, expected 2`);
+  if (json["schemaVersion"] !== 2) throw invalid(`unrecognized manifest schema version ${shown(json["schemaVersion"])}, expected 2`);
   const index = mediaType === MEDIA_TYPES.ociIndex || mediaType === MEDIA_TYPES.dockerList;
   const config = index || json["config"] === undefined || json["config"] === null ? undefined : descriptor(json["config"], "config");
   if (!index && config === undefined) throw invalid("config: a descriptor is required");
@@ -129,6 +151,11 @@ function interpret(json: JsonObject, mediaType: ManifestMediaType): Manifest {
     artifactType: ownArtifactType !== undefined && ownArtifactType !== "" ? ownArtifactType : config?.mediaType,
     annotations: annotations(json, "annotations"),
   };
+}
+
+function shown(value: unknown): string {
+  const text = typeof value === "object" && value !== null ? "that is no number" : JSON.stringify(value ?? null);
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 
 function descriptors(json: JsonObject, key: string): readonly Descriptor[] {
