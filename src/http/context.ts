@@ -26,6 +26,8 @@ export interface AppParts {
   readonly uploadSlots: UploadSlots;
   /** Why nothing can be served just now; undefined when all is well. */
   readonly unhealthy: () => string | undefined;
+  /** Whether connections are so many that each is closed after its answer; absent: never. */
+  readonly isCrowded?: () => boolean;
   /** Maps a mirror's `?ns=` to the local repository; absent when nothing is mirrored by name space. */
   readonly resolveNamespace?: (namespace: string, name: RepositoryName) => RepositoryName | undefined;
   readonly options: AppOptions;

@@ -104,6 +104,8 @@ function toResponse(context: RequestContext, reply: Reply, path: string): Respon
   if (path !== "/") headers["Docker-Distribution-Api-Version"] = "registry/2.0";
   headers["X-Content-Type-Options"] = "nosniff";
   headers["X-Request-Id"] = context.id;
+  // HTTP/2 has no such header, and Bun leaves it out there.
+  if (context.parts.isCrowded?.() === true) headers["Connection"] = "close";
   for (const name in context.parts.options.headers) {
     const own = headers[name];
     const configured = context.parts.options.headers[name] ?? "";

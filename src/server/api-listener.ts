@@ -164,10 +164,7 @@ function listenOptions(options: HttpOptions, parts: ApiListenerParts, at: Served
     challenges: at.challenges,
     http2: tls === undefined ? options.h2c.enabled : !options.http2.disabled,
     idleTimeoutSeconds: Math.ceil(options.limits.idletimeout / 1000),
-    handle: (request, peer, pending) => {
-      const answer = probe(request, parts) ?? busy(pending, options.limits.requests) ?? handleRequest(parts.app, request, peer);
-      return parts.connectionLimit?.isCrowded === true ? closing(answer) : answer;
-    },
+    handle: (request, peer, pending) => probe(request, parts) ?? busy(pending, options.limits.requests) ?? handleRequest(parts.app, request, peer),
     failed: (error) => sendingFailed(error, parts.log),
   };
 }
@@ -176,13 +173,6 @@ function busy(pending: number, limit: number): Promise<Response> | undefined {
   if (limit === 0 || pending <= limit) return undefined;
   const body = { errors: [{ code: "UNAVAILABLE", message: "service unavailable", detail: "too many requests at once" }] };
   return Promise.resolve(Response.json(body, { status: 503, headers: { "Retry-After": "2" } }));
-}
-
-/** The last answer on its connection, which is needed for somebody else; HTTP/2 has no such header, and Bun leaves it out there. */
-async function closing(answer: Promise<Response>): Promise<Response> {
-  const response = await answer;
-  response.headers.set("Connection", "close");
-  return response;
 }
 
 // Probes of Kubernetes: before everything else, without authentication, logs or metrics.

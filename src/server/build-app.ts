@@ -99,6 +99,7 @@ export async function buildApp(request: BuildRequest): Promise<App> {
     tokens: new UploadTokens(httpSecret(config, log)),
     uploadSlots: slots,
     unhealthy: () => (health.isHealthy ? undefined : UNHEALTHY),
+    ...(connectionLimit === undefined ? {} : { isCrowded: () => connectionLimit.isCrowded }),
     ...(proxy === undefined ? {} : { resolveNamespace: (namespace, name) => proxy.resolveNamespace(namespace, name) }),
     options: appOptions(config),
   };

@@ -44,11 +44,10 @@ export class ConnectionLimit implements Disposable {
     this.#options = options;
   }
 
-  /** @returns Undefined where there is to be no limit. */
-  static of(options: ConnectionLimitOptions): ConnectionLimit | undefined {
+  /** @param most Files and sockets that the process may open. @returns Undefined where there is to be no limit. */
+  static of(options: ConnectionLimitOptions, most = mostDescriptors() ?? Number.POSITIVE_INFINITY): ConnectionLimit | undefined {
     const { configured, descriptorsEach } = options;
     if (configured === 0) return undefined;
-    const most = mostDescriptors() ?? Number.POSITIVE_INFINITY;
     const possible = Math.max(1, Math.floor((most - RESERVED_DESCRIPTORS) / descriptorsEach));
     const limit = new ConnectionLimit(Math.min(configured, possible), options);
     if (possible < configured) limit.#say("connections are limited to what the limit of open files has room for", { limit: possible, openfiles: most });

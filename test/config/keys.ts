@@ -121,6 +121,7 @@ export const KEY_TESTS: readonly KeyTest[] = [
     test: "http.trustedproxies: failures are counted by the address that a trusted proxy names, and by that of everybody else's socket",
     keys: ["http.trustedproxies"],
   },
+  { file: "test/e2e/connections.test.ts", test: "http.limits.connections: at the limit more clients wait, others go on, and places become free again", keys: ["http.limits.connections"] },
   { file: "test/e2e/limits.test.ts", test: "http.limits.requests: more at once are told to come again", keys: ["http.limits.requests"] },
   { file: "test/e2e/limits.test.ts", test: "http.limits.uploads: more bodies at once are told to come again", keys: ["http.limits.uploads"] },
   { file: "test/telemetry/metrics.test.ts", test: "http.debug.addr: a listener of its own, without which nothing of it is to be had", keys: ["http.debug.addr"] },
