@@ -1,5 +1,5 @@
 import { type ErrorCode, ERROR_CODES } from "../oci/errors.ts";
-import { hasNameForm, isName, parseName } from "../oci/name.ts";
+import { hasNameForm, isName, MAX_NAME_LENGTH, parseName } from "../oci/name.ts";
 import { drainBody } from "./body.ts";
 import { type AppParts, type Peer, RequestContext } from "./context.ts";
 import { RequestCredentials } from "./credentials.ts";
@@ -42,15 +42,16 @@ export async function handleRequest(parts: AppParts, request: Request, peer: Pee
 
 async function routed(context: RequestContext, match: Match): Promise<Reply> {
   const { parts, request } = context;
-  // Before anything else: the name goes into challenges and log lines. A name that no repository can have is an unknown resource.
+  // Before anything else: the name goes into rules, challenges and log lines. A name that no repository can have is an unknown resource.
   if (match.name !== "" && !hasNameForm(match.name)) return refusal(context, "NAME_INVALID", { status: 404, detail: "the repository name has a form that no repository can have" });
+  if (match.name.length > MAX_NAME_LENGTH) parseName(match.name);
+  const name = servedName(context, match.name);
   const route = findRoute(match.resource, request.method);
-  await authorize(context, match, route);
-  if (match.name !== "") context.repository = parseName(match.name);
+  await authorize(context, { resource: match.resource, name, argument: match.argument }, route);
+  if (name !== "") context.repository = parseName(name);
   context.argument = match.argument;
   if (route === undefined) return methodNotAllowed(context, match);
   if (route.writes && parts.options.readOnly) return refusal(context, "UNSUPPORTED", { status: 405, message: "the registry is in read-only mode", headers: { Allow: "GET, HEAD" } });
-  applyNamespace(context);
   return await route.handle(context);
 }
 
@@ -63,12 +64,12 @@ async function authorize(context: RequestContext, match: Match, route: Route | u
   if (context.parts.log.isEnabled("debug")) context.parts.log.debug("authorized request", requestFields(context));
 }
 
-function applyNamespace(context: RequestContext): void {
+/** The repository that is served, which is the one that must be allowed: in a mirror's name space another one than the path names. */
+function servedName(context: RequestContext, name: string): string {
   const { resolveNamespace } = context.parts;
-  if (resolveNamespace === undefined || context.repository === "" || !context.queryText.includes("ns=")) return;
+  if (resolveNamespace === undefined || !context.queryText.includes("ns=") || !isName(name)) return name;
   const namespace = context.query.get("ns");
-  if (namespace === null || namespace === "") return;
-  context.repository = resolveNamespace(namespace, context.repository) ?? context.repository;
+  return namespace === null || namespace === "" ? name : (resolveNamespace(namespace, name) ?? name);
 }
 
 function isTokenRequest(parts: AppParts, path: string | undefined): boolean {

@@ -158,3 +158,11 @@ test("probes and the root are for everybody, and nothing else that is no route a
     expect((await fetch(`${registry.url}/v2/`, { method: "OPTIONS" })).status).toBe(401);
   }
 });
+
+test("a name that is too long for any repository is neither looked up in the rules nor repeated in a challenge", async () => {
+  for (const registry of [withRules, withPasswords, withTokens]) {
+    const response = await fetch(`${registry.url}/v2/${"a/".repeat(20_000)}b/tags/list`);
+    expect([response.status, response.headers.get("www-authenticate")]).toEqual([400, null]);
+    expect(await response.json()).toMatchObject({ errors: [{ code: "NAME_INVALID" }] });
+  }
+});
