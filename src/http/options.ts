@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { byteSize, choice, duration, flag, headers, integer, secret, text, texts } from "../lib/fields.ts";
+import { MAX_MANIFEST_BYTES } from "../oci/manifest.ts";
 import { isAddressRange } from "./trusted-proxies.ts";
 
 const LETSENCRYPT = z.object({
@@ -38,7 +39,7 @@ const LIMITS = z.object({
     .describe("Most connections of clients at once, and no more than half of the files that the process may open; further clients wait. 0: no limit."),
   requests: integer({ min: 0 }).prefault(0).describe("Most requests served at once; more are answered 503. 0: no limit."),
   uploads: integer({ min: 0 }).prefault(0).describe("Most request bodies written to the store at once; more are answered 429. 0: no limit."),
-  manifestbytes: byteSize({ min: 1024, max: 64 * 1024 * 1024 }).prefault("4MiB").describe("Largest manifest that is accepted."),
+  manifestbytes: byteSize({ min: 1024, max: MAX_MANIFEST_BYTES }).prefault("4MiB").describe("Largest manifest that is accepted."),
   headerbytes: byteSize({ min: 4096, max: MAX_HEADER_BYTES }).prefault("128KiB").describe("Most bytes of a request's line and headers, at most 128KiB; more are answered 431."),
 });
 

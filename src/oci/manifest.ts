@@ -19,8 +19,8 @@ export interface Manifest {
   readonly annotations: Readonly<Record<string, string>> | undefined;
 }
 
-/** Largest manifest that is read, unless configured otherwise. */
-export const DEFAULT_MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
+/** Largest manifest that can be stored, however the registry is configured: whoever reads stored ones must be able to read it. */
+export const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
 
 /** Deeper JSON takes a parser a hundred times as long as flat JSON of the same length; manifests have five levels. */
 const MAX_DEPTH = 1000;

@@ -1,7 +1,7 @@
 import { LruMap } from "../lib/lru.ts";
 import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
 import { RegistryError } from "../oci/errors.ts";
-import { parseStoredManifest } from "../oci/manifest.ts";
+import { MAX_MANIFEST_BYTES, parseStoredManifest } from "../oci/manifest.ts";
 import type { StorageDriver } from "../storage/driver.ts";
 import { PathNotFoundError } from "../storage/errors.ts";
 import type { Logger } from "../telemetry/log.ts";
@@ -79,7 +79,7 @@ export class ManifestContents {
 
   async #readBytes(digest: Digest): Promise<Uint8Array | undefined> {
     try {
-      return await this.#driver.getContent(blobData(digest));
+      return await this.#driver.getContent(blobData(digest), MAX_MANIFEST_BYTES);
     } catch (error) {
       if (error instanceof PathNotFoundError) return undefined;
       throw error;

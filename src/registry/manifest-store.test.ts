@@ -34,6 +34,17 @@ describe("a manifest", () => {
     );
   });
 
+  test("of the largest size that can be configured is read again after a restart", async () => {
+    await using t = openTestRegistry();
+    const config = await pushBlob(t.registry, "{}");
+    const text = JSON.stringify({ ...imageManifest({ config, layers: [] }), annotations: { a: "x".repeat(17 * 1024 * 1024) } });
+    const digest = await pushManifest(t.registry, text, { tags: ["latest"] });
+    const restarted = t.another();
+    expect((await textOf(restarted, "latest")).length).toBe(text.length);
+    expect(await pushManifest(restarted, text)).toBe(digest);
+    expect(await restarted.manifests.delete(NAME, digest)).toEqual([LATEST]);
+  });
+
   test("tells what it was made of", async () => {
     await using t = openTestRegistry();
     const subject = digestOf("not there");

@@ -1,5 +1,5 @@
 import { algorithmOf, type Digest, isDigest, makeDigest } from "../oci/digest.ts";
-import { type Manifest, parseStoredManifest, referencesOf } from "../oci/manifest.ts";
+import { type Manifest, MAX_MANIFEST_BYTES, parseStoredManifest, referencesOf } from "../oci/manifest.ts";
 import { isForeignLayerMediaType, isManifestMediaType } from "../oci/media-types.ts";
 import type { RepositoryName, Tag } from "../oci/name.ts";
 import type { StorageDriver } from "../storage/driver.ts";
@@ -64,7 +64,6 @@ const CORRUPT = `${ROOT}/_corrupt`;
 /** Progress is written after so many bytes were hashed, or so many blobs. */
 const PROGRESS_BYTES = 1024 * 1024 * 1024;
 const PROGRESS_BLOBS = 10_000;
-const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
 
 /**
  * Hashes every blob and checks every link of a store, with bounded memory.
