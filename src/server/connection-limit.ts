@@ -17,6 +17,8 @@ const RESERVED_DESCRIPTORS = 128;
 const FAR = { places: 2_000, pauseMs: 100 };
 /** The same for looking often. With fewer, clients are let in a few at a time. */
 const NEAR = { places: 256, pauseMs: 10 };
+/** Whoever waits is accepted in one round: so many rounds must be possible until it is looked again. */
+const ROUNDS = 4;
 /** Looking takes this part of the time at most. */
 const PAUSE_FOR_COST = 20;
 /** The part of the places that may be free while connections are closed after each answer. */
@@ -89,7 +91,7 @@ export class ConnectionLimit implements Disposable {
     const startedAt = performance.now();
     const free = this.#free();
     this.#isCrowded = free <= this.limit / CROWDED_PART;
-    if (free > NEAR.places) this.#sockets?.admit("all");
+    if (free > NEAR.places) this.#sockets?.admit("all", Math.min(LONGEST_QUEUE, Math.floor(free / ROUNDS)));
     else this.#sockets?.admit(free > 0 ? "once" : "none", this.#queue(free));
     if (free <= 0) this.#warn();
     const cost = performance.now() - startedAt;
