@@ -1,13 +1,51 @@
-import type { RepositoryMarks, RepositoryTask } from "../registry/gc/mark.ts";
+import type { BlobShard, RepositoryFolder } from "../registry/gc/inventory.ts";
+import type { RepositoryMarks, RepositoryTask, StoredBlob } from "../registry/gc/mark.ts";
+import type { Digest } from "../oci/digest.ts";
 
-/** What a thread is asked: to walk over some repositories of a store. */
-export interface MarkJob {
-  readonly rootdirectory: string;
-  readonly tasks: readonly RepositoryTask[];
+/** What a thread is asked: a call of `StoreWalker` on some store. */
+export type MarkJob = { readonly rootdirectory: string } & (
+  | { readonly call: "folders" }
+  | { readonly call: "walk"; readonly tasks: readonly RepositoryTask[] }
+  | { readonly call: "blobsIn"; readonly shards: readonly BlobShard[] }
+  | { readonly call: "look"; readonly digests: string }
+);
+
+/** What it found, as the call asks for; or that the store could not be read. */
+export type MarkAnswer =
+  | { readonly folders: readonly RepositoryFolder[] }
+  | { readonly marks: readonly PackedMarks[] }
+  | { readonly digests: string }
+  | { readonly blobs: Float64Array }
+  | { readonly error: string };
+
+/** Marks with their longest lists as one text each, which costs a message much less. */
+export type PackedMarks = Omit<RepositoryMarks, "live" | "strayLayers"> & { readonly live: string; readonly strayLayers: string };
+
+/** Makes one text of digests. */
+export function packDigests(digests: readonly Digest[]): string {
+  return digests.join(" ");
 }
 
-/** What it found; or that the store could not be read. */
-export type MarkAnswer = { readonly found: readonly PackedMarks[] } | { readonly error: string };
+/** The digests of such a text. */
+export function unpackDigests(text: string): readonly Digest[] {
+  return text === "" ? [] : (text.split(" ") as Digest[]);
+}
 
-/** Marks with their longest list as one text, which costs a message much less. */
-export type PackedMarks = Omit<RepositoryMarks, "live"> & { readonly live: string };
+/** Makes two numbers of each blob's data: how many bytes, and when they were changed; neither is a number where there are none. */
+export function packBlobs(blobs: readonly StoredBlob[]): Float64Array {
+  const numbers = new Float64Array(2 * blobs.length);
+  for (const [index, { data }] of blobs.entries()) {
+    numbers[2 * index] = data?.sizeBytes ?? Number.NaN;
+    numbers[2 * index + 1] = data?.modifiedAtMs ?? Number.NaN;
+  }
+  return numbers;
+}
+
+/** The blobs of such numbers, and of the digests that were asked for. */
+export function unpackBlobs(digests: readonly Digest[], numbers: Float64Array): readonly StoredBlob[] {
+  return digests.map((digest, index) => {
+    const [sizeBytes, modifiedAtMs] = [numbers[2 * index], numbers[2 * index + 1]];
+    if (sizeBytes === undefined || modifiedAtMs === undefined) throw new Error("a thread of the collector gave too few answers");
+    return { digest, data: Number.isNaN(sizeBytes) ? undefined : { sizeBytes, modifiedAtMs } };
+  });
+}

@@ -11,7 +11,7 @@ import type { StorageDriver } from "../storage/driver.ts";
 import { openFilesystemDriver } from "../storage/filesystem/driver.ts";
 import { MarkThreads } from "./mark-threads.ts";
 
-const OPTIONS: MarkOptions = { untaggedBefore: () => Number.POSITIVE_INFINITY, listener: undefined, signal: undefined };
+const OPTIONS: MarkOptions = { untaggedBefore: () => Number.POSITIVE_INFINITY, findStrayLayers: true, listener: undefined, signal: undefined };
 
 let root: string;
 let driver: StorageDriver;
@@ -48,8 +48,8 @@ test("threads find what one finds alone, in the same order", async () => {
 test("what a thread cannot read fails the walk", async () => {
   await addImage("a", "t");
   await using threads = new MarkThreads("/nonexistent");
-  const task = { folder: { path: "a", parts: ["_manifests"] }, untaggedBefore: undefined };
+  const task = { folder: { path: "a", parts: ["_manifests"] }, untaggedBefore: undefined, findStrayLayers: false };
   expect(await threads.walk([task])).toMatchObject([{ name: "a", isEmpty: true }]);
-  const bad = { folder: { path: "../a", parts: [] }, untaggedBefore: undefined };
+  const bad = { folder: { path: "../a", parts: [] }, untaggedBefore: undefined, findStrayLayers: false };
   expect(String(await threads.walk([bad]).catch((error: unknown) => error))).toContain("invalid path");
 });

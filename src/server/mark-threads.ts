@@ -1,17 +1,18 @@
 import { availableParallelism } from "node:os";
 import type { Digest } from "../oci/digest.ts";
-import type { RepositoryMarks, RepositoryTask, RepositoryWalker } from "../registry/gc/mark.ts";
-import type { MarkAnswer, MarkJob, PackedMarks } from "./mark-messages.ts";
+import type { BlobShard, RepositoryFolder } from "../registry/gc/inventory.ts";
+import type { RepositoryMarks, RepositoryTask, StoredBlob, StoreWalker } from "../registry/gc/mark.ts";
+import { type MarkAnswer, type MarkJob, packDigests, type PackedMarks, unpackBlobs, unpackDigests } from "./mark-messages.ts";
 
 const MAX_THREADS = 4;
 
 interface Waiting {
-  readonly resolve: (found: readonly RepositoryMarks[]) => void;
+  readonly resolve: (answer: MarkAnswer) => void;
   readonly reject: (error: unknown) => void;
 }
 
-/** Threads that walk over repositories of a store on local files. */
-export class MarkThreads implements RepositoryWalker {
+/** Threads that look over a store on local files. */
+export class MarkThreads implements StoreWalker, AsyncDisposable {
   readonly #rootdirectory: string;
   readonly #threads: readonly MarkThread[];
   #next = 0;
@@ -21,16 +22,35 @@ export class MarkThreads implements RepositoryWalker {
     this.#threads = Array.from({ length: Math.min(MAX_THREADS, availableParallelism()) }, () => new MarkThread());
   }
 
+  async folders(): Promise<readonly RepositoryFolder[]> {
+    const answer = await this.#leastBusy().run({ rootdirectory: this.#rootdirectory, call: "folders" });
+    return "folders" in answer ? answer.folders : fail(answer);
+  }
+
   async walk(tasks: readonly RepositoryTask[]): Promise<readonly RepositoryMarks[]> {
     // In turn, from the first one in each walk over all: a thread remembers the manifests of the repositories that it had before.
     if (this.#threads.every((thread) => thread.pending === 0)) this.#next = 0;
-    const thread = this.#threads[this.#next++ % this.#threads.length];
-    if (thread === undefined) throw new Error("there are no threads");
-    return await thread.run({ rootdirectory: this.#rootdirectory, tasks });
+    const thread = this.#threads[this.#next++ % this.#threads.length] ?? this.#leastBusy();
+    const answer = await thread.run({ rootdirectory: this.#rootdirectory, call: "walk", tasks });
+    return "marks" in answer ? answer.marks.map(unpack) : fail(answer);
+  }
+
+  async blobsIn(shards: readonly BlobShard[]): Promise<readonly Digest[]> {
+    const answer = await this.#leastBusy().run({ rootdirectory: this.#rootdirectory, call: "blobsIn", shards });
+    return "digests" in answer ? unpackDigests(answer.digests) : fail(answer);
+  }
+
+  async look(digests: readonly Digest[]): Promise<readonly StoredBlob[]> {
+    const answer = await this.#leastBusy().run({ rootdirectory: this.#rootdirectory, call: "look", digests: packDigests(digests) });
+    return "blobs" in answer ? unpackBlobs(digests, answer.blobs) : fail(answer);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const thread of this.#threads) thread.stop(new Error("the collection is over"));
+  }
+
+  #leastBusy(): MarkThread {
+    return this.#threads.reduce((best, thread) => (thread.pending < best.pending ? thread : best));
   }
 }
 
@@ -43,7 +63,7 @@ class MarkThread {
   constructor() {
     // The one form of URL that is found both in the source tree and in the compiled executable.
     this.#worker = new Worker(new URL("./mark-worker.ts", import.meta.url));
-    this.#worker.onmessage = (event: MessageEvent<MarkAnswer>) => this.#settle(event.data);
+    this.#worker.onmessage = (event: MessageEvent<MarkAnswer>) => this.#waiting.shift()?.resolve(event.data);
     this.#worker.onerror = (event) => this.stop(new Error(`a thread of the collector failed: ${event.message}`));
   }
 
@@ -51,7 +71,7 @@ class MarkThread {
     return this.#waiting.length;
   }
 
-  run(job: MarkJob): Promise<readonly RepositoryMarks[]> {
+  run(job: MarkJob): Promise<MarkAnswer> {
     return new Promise((resolve, reject) => {
       if (this.#failure !== undefined) return reject(this.#failure);
       this.#waiting.push({ resolve, reject });
@@ -66,14 +86,12 @@ class MarkThread {
     this.#waiting = [];
     for (const { reject } of waiting) reject(failure);
   }
+}
 
-  #settle(answer: MarkAnswer): void {
-    const waiting = this.#waiting.shift();
-    if ("error" in answer) waiting?.reject(new Error(answer.error));
-    else waiting?.resolve(answer.found.map(unpack));
-  }
+function fail(answer: MarkAnswer): never {
+  throw new Error("error" in answer ? answer.error : "a thread of the collector answered something else");
 }
 
 function unpack(packed: PackedMarks): RepositoryMarks {
-  return { ...packed, live: packed.live === "" ? [] : (packed.live.split(" ") as Digest[]) };
+  return { ...packed, live: unpackDigests(packed.live), strayLayers: unpackDigests(packed.strayLayers) };
 }

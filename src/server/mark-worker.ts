@@ -1,9 +1,9 @@
 import { LocalWalker, type RepositoryMarks } from "../registry/gc/mark.ts";
 import { DirectReader } from "../storage/filesystem/survey/direct-reader.ts";
-import type { MarkAnswer, MarkJob, PackedMarks } from "./mark-messages.ts";
+import { type MarkAnswer, type MarkJob, packBlobs, packDigests, type PackedMarks, unpackDigests } from "./mark-messages.ts";
 
 /*
- * Walks over repositories for the collector, away from the thread that serves requests. Every job has one answer, in order.
+ * Looks over a store for the collector, away from the thread that serves requests. Every job has one answer, in order.
  */
 
 declare const self: Worker;
@@ -16,17 +16,27 @@ self.onmessage = (event: MessageEvent<MarkJob>) => {
   last = last.then(async () => self.postMessage(await answerTo(event.data)));
 };
 
-async function answerTo({ rootdirectory, tasks }: MarkJob): Promise<MarkAnswer> {
-  walker ??= new LocalWalker(new DirectReader(rootdirectory));
+async function answerTo(job: MarkJob): Promise<MarkAnswer> {
   try {
-    const found: PackedMarks[] = [];
-    for (const task of tasks) found.push(pack(await walker.walk(task)));
-    return { found };
+    return await call((walker ??= new LocalWalker(new DirectReader(job.rootdirectory))), job);
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) };
   }
 }
 
+async function call(on: LocalWalker, job: MarkJob): Promise<MarkAnswer> {
+  switch (job.call) {
+    case "folders":
+      return { folders: await on.folders() };
+    case "walk":
+      return { marks: (await on.walk(job.tasks)).map(pack) };
+    case "blobsIn":
+      return { digests: packDigests(await on.blobsIn(job.shards)) };
+    case "look":
+      return { blobs: packBlobs(await on.look(unpackDigests(job.digests))) };
+  }
+}
+
 function pack(marks: RepositoryMarks): PackedMarks {
-  return { ...marks, live: marks.live.join(" ") };
+  return { ...marks, live: packDigests(marks.live), strayLayers: packDigests(marks.strayLayers) };
 }

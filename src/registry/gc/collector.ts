@@ -10,7 +10,7 @@ import { blobData, blobFolder, BLOBS, layerLink, REPOSITORIES, revisionLink, tag
 import { type Debris, emptyDebris, sweepDebris } from "./debris.ts";
 import { deleteIfThere } from "./delete-if-there.ts";
 import { childNames } from "./inventory.ts";
-import { type Doubt, Marker, type MarkListener, type Marks, type RepositoryWalker, statOrUndefined, type StoreReader, type UntaggedRevision } from "./mark.ts";
+import { type Doubt, Marker, type MarkListener, type MarkOptions, type Marks, statOrUndefined, type StoreReader, type StoreWalker, type UntaggedRevision } from "./mark.ts";
 import { condemnedBy, type Cutoff, makePlan, type Plan, withoutLive, withoutYoungLinks } from "./plan.ts";
 import { clearDeadRuns, clearRun, type CollectorState, type Condemned, condemnedKey, hasLiveServer, readRescued, readState, RUN_TIMEOUT_MS, writeCondemned, writeState } from "./state.ts";
 
@@ -30,7 +30,7 @@ export interface CollectOptions {
   readonly signal?: AbortSignal;
   readonly listener?: CollectListener;
   /** Opens what walks over repositories in threads of its own; left out where the store's answers take longer than thinking about them. */
-  readonly openWalker?: () => RepositoryWalker;
+  readonly openWalker?: () => StoreWalker & AsyncDisposable;
 }
 
 /** What is told of a run while it goes on. */
@@ -122,7 +122,7 @@ class CollectorRun {
   #beat: ReturnType<typeof setInterval> | undefined;
   #hasRepositories = false;
 
-  constructor({ driver, survey, walker }: { readonly driver: StorageDriver; readonly survey: StoreSurvey | undefined; readonly walker: RepositoryWalker | undefined }, options: CollectOptions) {
+  constructor({ driver, survey, walker }: { readonly driver: StorageDriver; readonly survey: StoreSurvey | undefined; readonly walker: StoreWalker | undefined }, options: CollectOptions) {
     this.#driver = driver;
     this.#survey = survey;
     this.#reader = survey ?? driver;
@@ -134,8 +134,8 @@ class CollectorRun {
   }
 
   async rehearse(): Promise<CollectResult> {
-    const marks = await this.#mark(this.#options.listener);
-    const plan = await makePlan(this.#reader, marks, this.#oldBefore);
+    const marks = await this.#mark({ listener: this.#options.listener, findStrayLayers: true });
+    const plan = await this.#makePlan(marks);
     this.#announce(marks, plan);
     return this.#result(marks, plan, emptyDebris());
   }
@@ -159,8 +159,8 @@ class CollectorRun {
   async #collect(alone: Promise<void>): Promise<CollectResult> {
     const { clock, pollMs, listener } = this.#options;
     const activeSince = clock.now();
-    let marks = await this.#mark(listener);
-    let plan = await makePlan(this.#reader, marks, this.#oldBefore);
+    let marks = await this.#mark({ listener, findStrayLayers: true });
+    let plan = await this.#makePlan(marks);
     await alone;
     this.#announce(marks, plan);
     const condemned = condemnedBy(plan);
@@ -170,7 +170,7 @@ class CollectorRun {
       await writeCondemned(this.#driver, this.#state.run, condemned);
       await this.#publish({ condemned: condemned.length });
       await this.#grace();
-      marks = await this.#mark(undefined);
+      marks = await this.#mark({ listener: undefined, findStrayLayers: false });
       plan = await withoutYoungLinks(this.#reader, withoutLive(plan, marks), this.#oldBefore);
       await this.#sweep(condemned, plan);
     }
@@ -195,7 +195,11 @@ class CollectorRun {
     this.#beat = setInterval(() => void this.#publish({}).catch(warn), HEARTBEAT_MS);
   }
 
-  async #mark(listener: MarkListener | undefined): Promise<Marks> {
+  async #makePlan(marks: Marks): Promise<Plan> {
+    return await makePlan({ reader: this.#reader, walker: this.#marker.walker }, marks, this.#oldBefore);
+  }
+
+  async #mark(how: Pick<MarkOptions, "listener" | "findStrayLayers">): Promise<Marks> {
     const { keepGoing, signal } = this.#options;
     await this.#requireRepositories();
     const untaggedBefore = (name: RepositoryName): number | undefined => {
@@ -203,7 +207,7 @@ class CollectorRun {
       // At no age at all "before now" would leave out what was linked in this very millisecond.
       return age === undefined ? undefined : age === 0 ? Number.POSITIVE_INFINITY : this.#startedAt - age;
     };
-    const marks = await this.#marker.mark({ untaggedBefore, listener, signal });
+    const marks = await this.#marker.mark({ ...how, untaggedBefore, signal });
     if (marks.doubts.length > 0 && !keepGoing) throw new CollectionDoubtError(marks.doubts);
     return marks;
   }

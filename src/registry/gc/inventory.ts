@@ -115,28 +115,37 @@ export async function referrerPairs(driver: Lister, name: RepositoryName): Promi
   return pairs;
 }
 
-/** Every blob that the store has a folder for, in order of algorithms and then of hex. */
-export async function* storedBlobs(driver: Lister): AsyncGenerator<Digest> {
-  for await (const digests of storedBlobLists(driver)) yield* digests;
+/** A folder that holds the folders of blobs whose digests begin alike. */
+export interface BlobShard {
+  readonly algorithm: DigestAlgorithm;
+  readonly prefix: string;
 }
 
-/** The same, many at once. */
-export async function* storedBlobLists(driver: Lister): AsyncGenerator<readonly Digest[]> {
-  const algorithms = await childNames(driver, BLOBS);
-  for (const algorithm of DIGEST_ALGORITHMS) {
-    if (!algorithms.includes(algorithm)) continue;
-    const shards = await childNames(driver, `${BLOBS}/${algorithm}`);
-    for (let start = 0; start < shards.length; start += LISTINGS_AT_ONCE) {
-      const lists = await mapConcurrently(shards.slice(start, start + LISTINGS_AT_ONCE), LISTINGS_AT_ONCE, (shard) => blobsIn(driver, algorithm, shard));
-      yield lists.flat();
-    }
+/** Every blob that the store has a folder for, in order of algorithms and then of hex. */
+export async function* storedBlobs(driver: Lister): AsyncGenerator<Digest> {
+  const shards = await blobShards(driver);
+  for (let start = 0; start < shards.length; start += LISTINGS_AT_ONCE) {
+    const lists = await mapConcurrently(shards.slice(start, start + LISTINGS_AT_ONCE), LISTINGS_AT_ONCE, (shard) => blobsInShard(driver, shard));
+    for (const digests of lists) yield* digests;
   }
 }
 
-async function blobsIn(driver: Lister, algorithm: DigestAlgorithm, shard: string): Promise<Digest[]> {
+/** The folders in which the folders of blobs are. */
+export async function blobShards(driver: Lister): Promise<readonly BlobShard[]> {
+  const algorithms = await childNames(driver, BLOBS);
+  const shards: BlobShard[] = [];
+  for (const algorithm of DIGEST_ALGORITHMS) {
+    if (!algorithms.includes(algorithm)) continue;
+    for (const prefix of await childNames(driver, `${BLOBS}/${algorithm}`)) shards.push({ algorithm, prefix });
+  }
+  return shards;
+}
+
+/** The blobs in one of these folders. */
+export async function blobsInShard(driver: Lister, { algorithm, prefix }: BlobShard): Promise<Digest[]> {
   const digests: Digest[] = [];
-  for (const { name } of await childrenOf(driver, `${BLOBS}/${algorithm}/${shard}`)) {
-    if (isHexOf(algorithm, name) && name.startsWith(shard)) digests.push(makeDigest(algorithm, name));
+  for (const { name } of await childrenOf(driver, `${BLOBS}/${algorithm}/${prefix}`)) {
+    if (isHexOf(algorithm, name) && name.startsWith(prefix)) digests.push(makeDigest(algorithm, name));
   }
   return digests;
 }

@@ -1,13 +1,13 @@
 import { mapConcurrently, yieldToEventLoop } from "../../lib/concurrently.ts";
 import { type Digest, digestOf, algorithmOf, isDigest } from "../../oci/digest.ts";
-import { type Manifest, parseStoredManifest, referencesOf } from "../../oci/manifest.ts";
+import { type Manifest, MAX_MANIFEST_BYTES, parseStoredManifest, referencesOf } from "../../oci/manifest.ts";
 import { isManifestMediaType } from "../../oci/media-types.ts";
 import { isName, type RepositoryName, type Tag } from "../../oci/name.ts";
 import type { FileInfo, StorageDriver } from "../../storage/driver.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
 import { blobData, layerLink, REPOSITORIES, revisionLink, tagCurrentLink } from "../layout.ts";
 import { mapInOrder } from "./in-order.ts";
-import { layersOf, type RepositoryFolder, repositoryFolders, revisionsOf, tagsOf } from "./inventory.ts";
+import { type BlobShard, blobsInShard, layersOf, type RepositoryFolder, repositoryFolders, revisionsOf, tagsOf } from "./inventory.ts";
 
 /** What a store is looked at by: a driver, or a survey of one. */
 export type StoreReader = Pick<StorageDriver, "getContent" | "stat" | "list">;
@@ -72,7 +72,15 @@ export interface Marks {
   readonly danglingTags: readonly DanglingTag[];
   /** Folders of manifests that hold no link, as deletions and interrupted pushes leave them. */
   readonly linkless: readonly DanglingRevision[];
+  /** Links to blobs that no live manifest of the same repository needs; only where they were asked for. */
+  readonly strayLayers: readonly StrayLayers[];
   readonly doubts: readonly Doubt[];
+}
+
+/** Blobs that a repository links and does not need; another one may. */
+export interface StrayLayers {
+  readonly name: RepositoryName;
+  readonly digests: readonly Digest[];
 }
 
 /** How to mark. */
@@ -82,17 +90,19 @@ export interface MarkOptions {
    * (the tags of younger ones may be on the way); undefined where untagged manifests stay.
    */
   readonly untaggedBefore: (name: RepositoryName) => number | undefined;
+  /** Whether `Marks.strayLayers` is wanted. */
+  readonly findStrayLayers: boolean;
   readonly listener: MarkListener | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
-const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
-/** Repositories looked at at once, and files of each. */
-const REPOSITORIES_AT_ONCE = 8;
+const LISTINGS_AT_ONCE = 16;
+const STATS_AT_ONCE = 256;
 /** Repositories that a thread is given at once: few enough that all threads have something to do. */
 const MAX_REPOSITORIES_PER_JOB = 64;
 const JOBS_AT_LEAST = 16;
 const JOBS_AT_ONCE = 8;
+/** Files of one repository that are read at once. */
 const READS_AT_ONCE = 64;
 const READS_PER_TURN = 64;
 const NOTHING: Facts = { blobs: [], children: [], subject: undefined };
@@ -114,6 +124,8 @@ export interface RepositoryMarks {
   readonly danglingRevisions: readonly Digest[];
   readonly danglingTags: readonly { readonly tag: Tag; readonly digest: Digest }[];
   readonly linkless: readonly Digest[];
+  /** See `Marks.strayLayers`. */
+  readonly strayLayers: readonly Digest[];
   readonly doubts: readonly Doubt[];
 }
 
@@ -122,40 +134,78 @@ export interface RepositoryTask {
   readonly folder: RepositoryFolder;
   /** See `MarkOptions.untaggedBefore`. */
   readonly untaggedBefore: number | undefined;
+  /** See `MarkOptions.findStrayLayers`. */
+  readonly findStrayLayers: boolean;
 }
 
-/** Walks over repositories elsewhere, in threads of its own. */
-export interface RepositoryWalker extends AsyncDisposable {
+/** What the bytes of a blob are, as the store tells. */
+export interface StoredBlob {
+  readonly digest: Digest;
+  /** Undefined where there is only a folder. */
+  readonly data: { readonly sizeBytes: number; readonly modifiedAtMs: number } | undefined;
+}
+
+/** Looks over the store, in calls that do much each. */
+export interface StoreWalker {
+  /** Every folder that holds what repositories hold, in order. */
+  folders(): Promise<readonly RepositoryFolder[]>;
   walk(tasks: readonly RepositoryTask[]): Promise<readonly RepositoryMarks[]>;
+  /** The digests of the blobs that have folders. */
+  blobsIn(shards: readonly BlobShard[]): Promise<readonly Digest[]>;
+  /** What is stored of some blobs, in their order. */
+  look(digests: readonly Digest[]): Promise<readonly StoredBlob[]>;
 }
 
-/** Walks over repositories, one after the other, and remembers the manifests that it read. */
-export class LocalWalker {
+/** Looks over the store right here, and remembers the manifests that it read. */
+export class LocalWalker implements StoreWalker {
   readonly #reader: StoreReader;
   readonly #facts = new Map<Digest, Facts>();
+  /** The manifests that repositories held when they were walked over last. */
+  readonly #held = new Map<RepositoryName, ReadonlySet<Digest>>();
 
   constructor(reader: StoreReader) {
     this.#reader = reader;
   }
 
-  async walk({ folder, untaggedBefore }: RepositoryTask): Promise<RepositoryMarks> {
+  async folders(): Promise<readonly RepositoryFolder[]> {
+    return await repositoryFolders(this.#reader);
+  }
+
+  async walk(tasks: readonly RepositoryTask[]): Promise<readonly RepositoryMarks[]> {
+    return await mapConcurrently(tasks, 1, (task) => this.#walk(task));
+  }
+
+  async blobsIn(shards: readonly BlobShard[]): Promise<readonly Digest[]> {
+    return (await mapConcurrently(shards, LISTINGS_AT_ONCE, (shard) => blobsInShard(this.#reader, shard))).flat();
+  }
+
+  async look(digests: readonly Digest[]): Promise<readonly StoredBlob[]> {
+    return await mapConcurrently(digests, STATS_AT_ONCE, async (digest) => {
+      const info = await statOrUndefined(this.#reader, blobData(digest));
+      return { digest, data: info === undefined || info.isDirectory ? undefined : { sizeBytes: info.sizeBytes, modifiedAtMs: info.modifiedAt.getTime() } };
+    });
+  }
+
+  async #walk({ folder, untaggedBefore, findStrayLayers }: RepositoryTask): Promise<RepositoryMarks> {
     // A folder of another name is walked like any other, so that going on keeps what it links to.
     const name = folder.path as RepositoryName;
-    const walk = new RepositoryWalk(this.#reader, name, this.#facts);
+    const walk = new RepositoryWalk(this.#reader, name, { facts: this.#facts, held: this.#held.get(name) });
     if (!isName(folder.path) && folder.parts.includes("_manifests")) walk.doubt(`${REPOSITORIES}/${folder.path}`, "the folder holds manifests, but its name is not one that a repository can have");
     await walk.findRevisions();
+    this.#held.set(name, walk.revisions);
     await walk.findTags();
     const roots = untaggedBefore === undefined ? walk.revisions : await walk.linkedSince(untaggedBefore);
     for (const root of [...roots, ...walk.targets]) await walk.reach(root);
     await walk.reachReferrers();
     // Where anything is in doubt nothing of the repository may go.
     if (walk.doubts.length > 0) await walk.reachAll();
+    else if (findStrayLayers && folder.parts.includes("_layers")) await walk.findStrayLayers();
     return marksOf(walk);
   }
 
   /** Manifests of a repository with everything that they need and that refers to them; for what was rescued at the last moment. */
   async closure(name: RepositoryName, digests: Iterable<Digest>): Promise<ReadonlySet<Digest>> {
-    const walk = new RepositoryWalk(this.#reader, name, this.#facts);
+    const walk = new RepositoryWalk(this.#reader, name, { facts: this.#facts, held: undefined });
     await walk.findRevisions();
     for (const digest of digests) {
       await walk.load(digest);
@@ -168,21 +218,25 @@ export class LocalWalker {
 
 /** Finds everything that is live. One marker serves the several walks of one run. */
 export class Marker {
-  readonly #reader: StoreReader;
   readonly #local: LocalWalker;
-  readonly #walker: RepositoryWalker | undefined;
+  readonly #walker: StoreWalker | undefined;
 
   /** @param walker Who walks over the repositories; left out where that is done here. */
-  constructor(reader: StoreReader, walker?: RepositoryWalker) {
-    this.#reader = reader;
+  constructor(reader: StoreReader, walker?: StoreWalker) {
     this.#local = new LocalWalker(reader);
     this.#walker = walker;
   }
 
+  /** What looks over the store. */
+  get walker(): StoreWalker {
+    return this.#walker ?? this.#local;
+  }
+
   /** Walks all repositories. Rejects when the store cannot be listed: nothing may be deleted then. */
   async mark(options: MarkOptions): Promise<Marks> {
-    const marks: Growing<Marks> = { live: new Set(), names: [], empty: [], untagged: [], danglingRevisions: [], danglingTags: [], linkless: [], doubts: [] };
-    const tasks = (await repositoryFolders(this.#reader)).map((folder): RepositoryTask => ({ folder, untaggedBefore: options.untaggedBefore(folder.path as RepositoryName) }));
+    const marks: Growing<Marks> = { live: new Set(), names: [], empty: [], untagged: [], danglingRevisions: [], danglingTags: [], linkless: [], strayLayers: [], doubts: [] };
+    const { findStrayLayers } = options;
+    const tasks = (await this.walker.folders()).map((folder): RepositoryTask => ({ folder, untaggedBefore: options.untaggedBefore(folder.path as RepositoryName), findStrayLayers }));
     for await (const found of this.#walkAll(tasks, options.signal)) {
       merge(found, marks, options.listener);
       await yieldToEventLoop();
@@ -196,22 +250,19 @@ export class Marker {
   }
 
   async *#walkAll(tasks: readonly RepositoryTask[], signal: AbortSignal | undefined): AsyncGenerator<RepositoryMarks> {
-    const walker = this.#walker;
-    if (walker === undefined) {
-      yield* mapInOrder(tasks, REPOSITORIES_AT_ONCE, async (task) => {
-        signal?.throwIfAborted();
-        return await this.#local.walk(task);
-      });
-      return;
-    }
-    const size = Math.min(MAX_REPOSITORIES_PER_JOB, Math.ceil(tasks.length / JOBS_AT_LEAST));
-    const jobs = Array.from({ length: Math.ceil(tasks.length / Math.max(1, size)) }, (_, index) => tasks.slice(index * size, (index + 1) * size));
-    const results = mapInOrder(jobs, JOBS_AT_ONCE, async (job) => {
+    // Threads get many at once; who shares this thread with requests begins one after the other.
+    const size = this.#walker === undefined ? 1 : Math.max(1, Math.min(MAX_REPOSITORIES_PER_JOB, Math.ceil(tasks.length / JOBS_AT_LEAST)));
+    const results = mapInOrder(inPieces(tasks, size), JOBS_AT_ONCE, async (job) => {
       signal?.throwIfAborted();
-      return await walker.walk(job);
+      return await this.walker.walk(job);
     });
     for await (const found of results) yield* found;
   }
+}
+
+/** Items in pieces of so many. */
+export function inPieces<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) => items.slice(index * size, (index + 1) * size));
 }
 
 function marksOf(walk: RepositoryWalk): RepositoryMarks {
@@ -228,6 +279,7 @@ function marksOf(walk: RepositoryWalk): RepositoryMarks {
     danglingRevisions: isCertain ? walk.danglingRevisions : [],
     danglingTags: isCertain ? walk.danglingTags : [],
     linkless: isCertain ? walk.linkless : [],
+    strayLayers: walk.strayLayers,
     doubts,
   };
 }
@@ -239,6 +291,7 @@ function merge(found: RepositoryMarks, marks: Growing<Marks>, listener: MarkList
   marks.linkless.push(...found.linkless.map((digest) => ({ name, digest })));
   marks.danglingRevisions.push(...found.danglingRevisions.map((digest) => ({ name, digest })));
   marks.danglingTags.push(...found.danglingTags.map((tag) => ({ name, ...tag })));
+  if (found.strayLayers.length > 0) marks.strayLayers.push({ name, digests: found.strayLayers });
   if (found.isEmpty) {
     marks.empty.push(name);
     return;
@@ -264,17 +317,20 @@ class RepositoryWalk {
   readonly danglingTags: { readonly tag: Tag; readonly digest: Digest }[] = [];
   readonly reached = new Set<Digest>();
   readonly manifests = new Set<Digest>();
+  strayLayers: readonly Digest[] = [];
   readonly doubts: Doubt[] = [];
   readonly #driver: StoreReader;
   readonly #facts: Map<Digest, Facts>;
+  readonly #held: ReadonlySet<Digest> | undefined;
   /** What was read as a manifest here: another repository may hold the same bytes as a layer. */
   readonly #loaded = new Set<Digest>();
   #reads = 0;
 
-  constructor(driver: StoreReader, name: RepositoryName, facts: Map<Digest, Facts>) {
+  constructor(driver: StoreReader, name: RepositoryName, known: { readonly facts: Map<Digest, Facts>; readonly held: ReadonlySet<Digest> | undefined }) {
     this.#driver = driver;
     this.name = name;
-    this.#facts = facts;
+    this.#facts = known.facts;
+    this.#held = known.held;
   }
 
   doubt(path: string, problem: string): void {
@@ -345,6 +401,11 @@ class RepositoryWalk {
     }
   }
 
+  /** Call it when all that is live is reached. */
+  async findStrayLayers(): Promise<void> {
+    this.strayLayers = (await layersOf(this.#driver, this.name)).filter((digest) => !this.reached.has(digest));
+  }
+
   /** Marks all that the repository holds, manifests and linked blobs. */
   async reachAll(): Promise<void> {
     for (const digest of await revisionsOf(this.#driver, this.name)) {
@@ -370,6 +431,8 @@ class RepositoryWalk {
   }
 
   async #kindOfRevision(digest: Digest): Promise<"held" | "dangling" | "linkless" | "in doubt"> {
+    // A link that was right is right or gone, and what has just gone may as well be kept by this run.
+    if (this.#held?.has(digest) === true) return (await this.load(digest)) ? "held" : "dangling";
     if (this.#isTurnOver()) await yieldToEventLoop();
     const path = revisionLink(this.name, digest);
     const target = await this.#readLink(path);

@@ -1,10 +1,10 @@
 import { mapConcurrently, yieldToEventLoop } from "../../lib/concurrently.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { RepositoryName, Tag } from "../../oci/name.ts";
-import { blobData, layerLink, tagIndexFolder } from "../layout.ts";
+import { layerLink, tagIndexFolder } from "../layout.ts";
 import { mapInOrder } from "./in-order.ts";
-import { layersOf, linkedDigests, storedBlobLists } from "./inventory.ts";
-import { type Marks, statOrUndefined, type StoreReader, type UntaggedRevision } from "./mark.ts";
+import { blobShards, linkedDigests } from "./inventory.ts";
+import { inPieces, type Marks, statOrUndefined, type StoreReader, type StoreWalker, type UntaggedRevision } from "./mark.ts";
 import type { Condemned } from "./state.ts";
 
 /** A manifest that is to leave a repository. */
@@ -31,14 +31,24 @@ export interface Plan {
 export type Cutoff = number | undefined;
 
 const STATS_AT_ONCE = 256;
-const REPOSITORIES_AT_ONCE = 8;
+/** Small enough that all threads have something to do. */
+const SHARDS_PER_JOB = 16;
+const JOBS_AT_ONCE = 4;
 
-/** Finds what is to go by what was marked. Rejects when the store cannot be read. */
-export async function makePlan(driver: StoreReader, marks: Marks, oldBefore: Cutoff): Promise<Plan> {
-  const { blobs, hollow, young } = await unneededBlobs(driver, marks, oldBefore);
-  const links = await unneededLinks(driver, { marks, young });
-  const plan: Plan = { blobs, links, hollow, revisions: await plannedRevisions(driver, marks) };
-  return await withoutYoungLinks(driver, plan, oldBefore);
+/** What a plan looks at the store by. */
+export interface PlanSources {
+  readonly reader: StoreReader;
+  readonly walker: StoreWalker;
+}
+
+/**
+ * Finds what is to go by what was marked, stray layers among it. Rejects when the store cannot be read.
+ * The links were listed before the blobs, either may have changed since: what goes is looked at again before it does.
+ */
+export async function makePlan(sources: PlanSources, marks: Marks, oldBefore: Cutoff): Promise<Plan> {
+  const { blobs, hollow, young } = await unneededBlobs(sources, marks, oldBefore);
+  const plan: Plan = { blobs, links: unneededLinks(marks, young), hollow, revisions: await plannedRevisions(sources.reader, marks) };
+  return await withoutYoungLinks(sources.reader, plan, oldBefore);
 }
 
 /** Takes from a plan every blob of which a link is young: it was just pushed again, or mounted, and its manifest is on the way. */
@@ -77,33 +87,36 @@ function keepingOut(plan: Plan, isKept: (digest: Digest) => boolean): Plan {
   };
 }
 
-async function unneededBlobs(driver: StoreReader, marks: Marks, oldBefore: Cutoff): Promise<{ readonly blobs: Map<Digest, number>; readonly hollow: Digest[]; readonly young: ReadonlySet<Digest> }> {
-  const found = { blobs: new Map<Digest, number>(), hollow: [] as Digest[], young: new Set<Digest>() };
-  const look = async (digest: Digest): Promise<void> => {
-    const data = await statOrUndefined(driver, blobData(digest));
-    if (data === undefined || data.isDirectory) found.hollow.push(digest);
-    else if (oldBefore !== undefined && data.modifiedAt.getTime() >= oldBefore) found.young.add(digest);
-    else found.blobs.set(digest, data.sizeBytes);
-  };
-  for await (const digests of storedBlobLists(driver)) {
-    await mapConcurrently(digests.filter((digest) => !marks.live.has(digest)), STATS_AT_ONCE, look);
+interface UnneededBlobs {
+  readonly blobs: Map<Digest, number>;
+  readonly hollow: Digest[];
+  readonly young: Set<Digest>;
+}
+
+async function unneededBlobs({ reader, walker }: PlanSources, marks: Marks, oldBefore: Cutoff): Promise<UnneededBlobs> {
+  const found: UnneededBlobs = { blobs: new Map(), hollow: [], young: new Set() };
+  const pieces = inPieces(await blobShards(reader), SHARDS_PER_JOB);
+  const looks = mapInOrder(pieces, JOBS_AT_ONCE, async (shards) => await walker.look((await walker.blobsIn(shards)).filter((digest) => !marks.live.has(digest))));
+  for await (const blobs of looks) {
+    for (const { digest, data } of blobs) {
+      if (data === undefined) found.hollow.push(digest);
+      else if (oldBefore !== undefined && data.modifiedAtMs >= oldBefore) found.young.add(digest);
+      else found.blobs.set(digest, data.sizeBytes);
+    }
     await yieldToEventLoop();
   }
   return found;
 }
 
-async function unneededLinks(driver: StoreReader, found: { readonly marks: Marks; readonly young: ReadonlySet<Digest> }): Promise<Map<Digest, RepositoryName[]>> {
+function unneededLinks({ strayLayers, live }: Marks, young: ReadonlySet<Digest>): Map<Digest, RepositoryName[]> {
   const links = new Map<Digest, RepositoryName[]>();
-  const { names, live } = found.marks;
-  const layers = mapInOrder(names, REPOSITORIES_AT_ONCE, async (name) => ({ name, digests: await layersOf(driver, name) }));
-  for await (const { name, digests } of layers) {
+  for (const { name, digests } of strayLayers) {
     for (const digest of digests) {
-      if (live.has(digest) || found.young.has(digest)) continue;
+      if (live.has(digest) || young.has(digest)) continue;
       const known = links.get(digest);
       if (known === undefined) links.set(digest, [name]);
       else known.push(name);
     }
-    await yieldToEventLoop();
   }
   return links;
 }
