@@ -23,8 +23,11 @@ interface Failures {
   /** No attempt before, in milliseconds since the epoch. */
   readonly until: number;
   readonly lastAt: number;
+  /** Attempts that came although they had to wait. */
+  readonly refusals: number;
 }
 
+const NO_FAILURES: Failures = { count: 0, until: 0, lastAt: 0, refusals: 0 };
 const MAX_KEYS = 16_384;
 const MAX_KEY_CHARACTERS = 256;
 const FIRST_DELAY_MS = 1_000;
@@ -33,6 +36,8 @@ const FORGET_MS = 15 * 60_000;
 /** How long a login is held back at most because others fail with its user's name. */
 const MAX_HOLD_MS = 2_000;
 const MAX_HELD = 256;
+/** So many attempts may come too early before nobody is let in without a look at the password where a user's name is guessed with. */
+const MAX_REFUSALS = 100;
 
 /**
  * Slows down who fails again and again.
@@ -42,6 +47,9 @@ const MAX_HELD = 256;
  *   attempt from an address that the user never logged in from is held for at most two seconds before it is looked at.
  * - An address and user that belong together, because of an earlier login, are counted by themselves: neither a neighbour behind the
  *   same proxy nor an attacker elsewhere makes them wait, and guessing on from that address still does.
+ * - A password that is remembered is not taken where the address has to wait: a guesser would be told which one is right, as fast as
+ *   it can ask. Where address and user belong together it is, for the sake of others behind the same proxy, but for a guesser's
+ *   hundred attempts at most.
  *
  * Nothing is kept of longer than a quarter of an hour after the last failure, and of no more than some ten thousand names and addresses.
  */
@@ -65,10 +73,32 @@ export class FailureThrottle {
   async admit(attempt: LoginAttempt): Promise<number> {
     if (!this.#options.enabled) return 0;
     const address = addressKey(attempt.address);
-    const pair = this.#pairs.get(pairKey(address, attempt.user));
+    const key = pairKey(address, attempt.user);
+    const pair = this.#pairs.get(key);
     const waitMs = ((pair ?? this.#addresses.get(address))?.until ?? 0) - this.#clock.now();
-    if (waitMs > 0) return Math.ceil(waitMs / 1000);
-    return pair === undefined ? await this.#hold(attempt) : 0;
+    if (waitMs <= 0) return pair === undefined ? await this.#hold(attempt) : 0;
+    if (pair !== undefined) this.#pairs.set(key, { ...pair, refusals: pair.refusals + 1 });
+    return Math.ceil(waitMs / 1000);
+  }
+
+  /** Whether an attempt that was admitted need not wait after all: others that were admitted with it may have failed meanwhile. */
+  isStillAdmitted({ address, user }: LoginAttempt): boolean {
+    if (!this.#options.enabled) return true;
+    const place = addressKey(address);
+    return ((this.#pairs.get(pairKey(place, user)) ?? this.#addresses.get(place))?.until ?? 0) <= this.#clock.now();
+  }
+
+  /** Whether a password that was right a while ago is taken without a look at it; the address is one of the user's then. */
+  recall({ address, user }: LoginAttempt): boolean {
+    if (!this.#options.enabled) return true;
+    const place = addressKey(address);
+    const key = pairKey(place, user);
+    const now = this.#clock.now();
+    const pair = this.#pairs.get(key);
+    if (pair !== undefined) return pair.until <= now || pair.refusals < MAX_REFUSALS;
+    if ((this.#addresses.get(place)?.until ?? 0) > now) return false;
+    this.#pairs.set(key, NO_FAILURES);
+    return true;
   }
 
   /** Counts a failure. */
@@ -84,14 +114,15 @@ export class FailureThrottle {
   /** Remembers that the address is one of the user's. What the address failed at before stays: one good account is no licence to guess others. */
   succeeded({ address, user }: LoginAttempt): void {
     if (!this.#options.enabled) return;
-    this.#pairs.set(pairKey(addressKey(address), user), { count: 0, until: 0, lastAt: 0 });
+    this.#pairs.set(pairKey(addressKey(address), user), NO_FAILURES);
   }
 
   #count(map: LruMap<string, Failures>, key: string): void {
     const now = this.#clock.now();
     const known = map.get(key);
-    const count = (known === undefined || now - known.lastAt > FORGET_MS ? 0 : known.count) + 1;
-    map.set(key, { count, lastAt: now, until: now + Math.min(this.#options.maxdelay, this.#delayMs(count, FIRST_DELAY_MS)) });
+    const before = known === undefined || now - known.lastAt > FORGET_MS ? NO_FAILURES : known;
+    const count = before.count + 1;
+    map.set(key, { count, refusals: before.refusals, lastAt: now, until: now + Math.min(this.#options.maxdelay, this.#delayMs(count, FIRST_DELAY_MS)) });
   }
 
   async #hold({ user, signal }: LoginAttempt): Promise<number> {

@@ -125,8 +125,11 @@ class HtpasswdController implements AccessController {
     if (authorization === undefined || authorization === "") return this.#byCertificate(credentials.certificate) ?? this.#anonymous;
     const known = this.#known.get(this.#digest.of(authorization));
     if (known === undefined || known.until <= this.#clock.now()) return undefined;
-    const { grant, hash } = known.identity;
-    return hash === undefined || this.#login.hashOf(grant.user ?? "") === hash ? known.identity : undefined;
+    const { grant, hash, access } = known.identity;
+    const { user = "" } = grant;
+    if (hash !== undefined && this.#login.hashOf(user) !== hash) return undefined;
+    // Nobody guesses tokens.
+    return access !== undefined || this.#login.mayRecall(user, credentials.clientAddress) ? known.identity : undefined;
   }
 
   async #identify(credentials: Credentials, required: readonly Access[]): Promise<Identity> {

@@ -40,12 +40,17 @@ export class PasswordLogin {
     return this.#file.content.hashes.get(user);
   }
 
+  /** Whether a login that was good a while ago may be taken for good without a look at the password. */
+  mayRecall(user: string, address: string): boolean {
+    return this.#throttle.recall({ user, address });
+  }
+
   /** Logs somebody in. A refusal takes as long for users that do not exist as for those that do. */
   async login(basic: BasicCredentials, place: Omit<LoginAttempt, "user">): Promise<LoginOutcome> {
     const digest = this.#digest.of(`${basic.user}\0${Buffer.from(basic.password).toString("base64")}`);
     const hash = this.hashOf(basic.user);
     const remembered = this.#remembered.get(digest);
-    if (hash !== undefined && remembered !== undefined && remembered.hash === hash && remembered.until > this.#clock.now()) {
+    if (hash !== undefined && remembered !== undefined && remembered.hash === hash && remembered.until > this.#clock.now() && this.mayRecall(basic.user, place.address)) {
       this.#remember(digest, hash);
       return { kind: "accepted", hash };
     }
@@ -60,7 +65,7 @@ export class PasswordLogin {
     const against = hash ?? this.#file.content.dummyFor(basic.user);
     let isRight: boolean;
     try {
-      isRight = await this.#verifications.run(`${digest} ${against}`, async () => await this.#verifier.verify(basic.password, against, attempt.address));
+      isRight = await this.#verifications.run(`${digest} ${against}`, async () => await this.#verifier.verify(basic.password, against, { address: attempt.address, isWanted: () => this.#throttle.isStillAdmitted(attempt) }));
     } catch (error) {
       if (error instanceof VerifierBusyError) return { kind: "throttled", retryAfterSeconds: 1 };
       throw error;

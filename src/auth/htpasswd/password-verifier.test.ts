@@ -9,28 +9,28 @@ describe("PasswordVerifier", () => {
   test("tells right from wrong", async () => {
     const verifier = new PasswordVerifier();
     const secret = await hash("pässwörd☃");
-    expect(await verifier.verify(bytes("pässwörd☃"), secret, "a")).toBe(true);
-    expect(await verifier.verify(bytes("passwort"), secret, "a")).toBe(false);
-    expect(await verifier.verify(bytes(""), secret, "a")).toBe(false);
+    expect(await verifier.verify(bytes("pässwörd☃"), secret, { address: "a" })).toBe(true);
+    expect(await verifier.verify(bytes("passwort"), secret, { address: "a" })).toBe(false);
+    expect(await verifier.verify(bytes(""), secret, { address: "a" })).toBe(false);
   });
 
   test("looks at 72 bytes, as bcrypt does elsewhere", async () => {
     const verifier = new PasswordVerifier();
     const long = await hash("x".repeat(72));
-    expect(await verifier.verify(bytes(`${"x".repeat(72)}tail`), long, "a")).toBe(true);
-    expect(await verifier.verify(bytes(`${"x".repeat(71)}y`), long, "a")).toBe(false);
+    expect(await verifier.verify(bytes(`${"x".repeat(72)}tail`), long, { address: "a" })).toBe(true);
+    expect(await verifier.verify(bytes(`${"x".repeat(71)}y`), long, { address: "a" })).toBe(false);
   });
 
   test("takes bytes that are no text", async () => {
     const raw = Uint8Array.of(0xff, 0xfe, 0x80);
-    expect(await new PasswordVerifier().verify(raw, await hash(raw), "a")).toBe(true);
+    expect(await new PasswordVerifier().verify(raw, await hash(raw), { address: "a" })).toBe(true);
   });
 
   test("bounds how many wait, in all and of one address, and goes on afterwards", async () => {
     const verifier = new PasswordVerifier(1);
     const secret = await hash("secret");
     const outcome = async (address: string): Promise<string> =>
-      await verifier.verify(bytes("secret"), secret, address).then(
+      await verifier.verify(bytes("secret"), secret, { address }).then(
         (isRight) => String(isRight),
         (error) => (error instanceof VerifierBusyError ? "busy" : "failed"),
       );
@@ -46,7 +46,7 @@ describe("PasswordVerifier", () => {
     const verifier = new PasswordVerifier();
     const costly = await hash("secret", 10);
     const startedAt = performance.now();
-    const logins = Promise.all(Array.from({ length: 8 }, async (_, index) => await verifier.verify(bytes(`wrong ${index}`), costly, "a")));
+    const logins = Promise.all(Array.from({ length: 8 }, async (_, index) => await verifier.verify(bytes(`wrong ${index}`), costly, { address: "a" })));
     let isDone = false;
     void logins.then(() => void (isDone = true));
     let slowestMs = 0;

@@ -6,7 +6,7 @@ const MAX_PASSWORD_BYTES = 72;
 const MAX_WAITING = 512;
 const MAX_WAITING_PER_ADDRESS = 64;
 
-/** Too many passwords wait to be verified. */
+/** Too many passwords wait to be verified, or too many were wrong meanwhile. */
 export class VerifierBusyError extends Error {
   constructor() {
     super("too many logins wait for their verification");
@@ -31,12 +31,13 @@ export class PasswordVerifier {
 
   /**
    * Whether a password belongs to a bcrypt hash.
-   * @param address Who asks, for the bounds of the queue.
+   * @param attempt Who asks, for the bounds of the queue; and whether it may still be looked at when its turn has come.
    * @throws VerifierBusyError
    */
-  async verify(password: Uint8Array, hash: string, address: string): Promise<boolean> {
-    await this.#begin(address);
+  async verify(password: Uint8Array, hash: string, attempt: { readonly address: string; readonly isWanted?: () => boolean }): Promise<boolean> {
+    await this.#begin(attempt.address);
     try {
+      if (attempt.isWanted?.() === false) throw new VerifierBusyError();
       // Bun takes no empty password; no tool makes a hash of one without being told twice.
       return password.length > 0 && (await Bun.password.verify(password.subarray(0, MAX_PASSWORD_BYTES), hash, "bcrypt"));
     } finally {
