@@ -1,7 +1,9 @@
-import type { BodyHead, UploadBody } from "./upload-body.ts";
+import { type BodyHead, headBytes, type UploadBody } from "./upload-body.ts";
 
 /** Large enough that system calls and messages to the hash thread cost next to nothing, small enough for many uploads at once. */
 const BUFFER_BYTES = 1024 * 1024;
+/** Buffers in use at once: bodies beyond that, of which most can only be slow, are written as they come. */
+const MAX_BUFFERS = 128;
 /** Buffers kept for the next upload. */
 const MAX_FREE_BUFFERS = 8;
 
@@ -10,13 +12,23 @@ export type ByteSink = (bytes: Uint8Array) => Promise<void>;
 
 /** Large buffers in shared memory, which the hash thread reads without a copy. */
 export class SharedBuffers {
+  readonly #maxTaken: number;
   readonly #free: Uint8Array[] = [];
+  #taken = 0;
 
-  take(): Uint8Array {
+  constructor(maxTaken = MAX_BUFFERS) {
+    this.#maxTaken = maxTaken;
+  }
+
+  /** @returns undefined when too many are taken */
+  take(): Uint8Array | undefined {
+    if (this.#taken === this.#maxTaken) return undefined;
+    this.#taken++;
     return this.#free.pop() ?? new Uint8Array(new SharedArrayBuffer(BUFFER_BYTES));
   }
 
   give(buffer: Uint8Array): void {
+    this.#taken--;
     if (this.#free.length < MAX_FREE_BUFFERS) this.#free.push(buffer);
   }
 }
@@ -26,7 +38,9 @@ export class SharedBuffers {
  * Everything that was received before a failure of the body is landed; then the failure is thrown.
  */
 export async function landBody(head: BodyHead, body: UploadBody, landing: { readonly sink: ByteSink; readonly buffers: SharedBuffers }): Promise<void> {
-  await using gathered = new GatheredBytes(landing.sink, landing.buffers);
+  const buffer = landing.buffers.take();
+  if (buffer === undefined) return await landAsItComes(head, body, landing.sink);
+  await using gathered = new GatheredBytes(buffer, landing);
   for (const chunk of head.chunks) await gathered.add(chunk);
   for (;;) {
     let chunk: Uint8Array | undefined;
@@ -41,21 +55,25 @@ export async function landBody(head: BodyHead, body: UploadBody, landing: { read
   }
 }
 
+async function landAsItComes(head: BodyHead, body: UploadBody, sink: ByteSink): Promise<void> {
+  for (let chunk: Uint8Array | undefined = headBytes(head); chunk !== undefined; chunk = await body.next()) await sink(chunk);
+}
+
 class GatheredBytes implements AsyncDisposable {
   readonly #sink: ByteSink;
   readonly #buffers: SharedBuffers;
   #filling: Uint8Array;
   #filled = 0;
-  /** Taken when the first buffer is full. */
+  /** Taken when the first buffer is full, if there is one left. */
   #other: Uint8Array | undefined;
   /** Resolves when the other buffer may be filled again; never rejects. */
   #landing: Promise<void> = Promise.resolve();
   #failure: { readonly error: unknown } | undefined;
 
-  constructor(sink: ByteSink, buffers: SharedBuffers) {
-    this.#sink = sink;
-    this.#buffers = buffers;
-    this.#filling = buffers.take();
+  constructor(buffer: Uint8Array, landing: { readonly sink: ByteSink; readonly buffers: SharedBuffers }) {
+    this.#sink = landing.sink;
+    this.#buffers = landing.buffers;
+    this.#filling = buffer;
   }
 
   async add(chunk: Uint8Array): Promise<void> {
@@ -88,9 +106,11 @@ class GatheredBytes implements AsyncDisposable {
     this.#landing = this.#sink(full.subarray(0, this.#filled)).catch((error: unknown) => {
       this.#failure = { error };
     });
-    this.#filling = this.#other ?? this.#buffers.take();
-    this.#other = full;
     this.#filled = 0;
+    const next = this.#other ?? this.#buffers.take();
+    if (next === undefined) return await this.#settle();
+    this.#filling = next;
+    this.#other = full;
   }
 
   async #settle(): Promise<void> {
