@@ -33,7 +33,7 @@ export const DEFAULT_CONNECTIONS = 10_000;
 
 const LIMITS = z.object({
   idletimeout: duration({ min: 1_000, max: 255_000 }).prefault("120s").describe("How long a connection may be idle between requests; at most 255s."),
-  stalltimeout: duration({ min: 1_000 }).prefault("10m").describe("How long a request's body may be silent. Slow ones are not cut."),
+  stalltimeout: duration({ min: 1_000 }).prefault("10m").describe("How long a request's body may be silent, and (on Linux) an answer not be taken. Slow ones are not cut."),
   connections: integer({ min: 0 })
     .prefault(DEFAULT_CONNECTIONS)
     .describe("Most connections of clients at once, and no more than half of the files that the process may open; further clients wait. 0: no limit."),

@@ -8,8 +8,9 @@ import type { Acme } from "./acme.ts";
 import type { AlpnChallenges } from "./acme/alpn-challenges.ts";
 import type { ConnectionLimit } from "./connection-limit.ts";
 import { listen, type ListenAddress, type Listener, type ListenOptions, parseAddress } from "./listen.ts";
-import type { SocketName } from "./listening-sockets.ts";
+import { ListeningSockets, type SocketName } from "./listening-sockets.ts";
 import { readiness } from "./debug-listener.ts";
+import { pathOf } from "./request-path.ts";
 import { isTlsOn, type KeyPair, readKeyPair, tlsMaterial } from "./tls.ts";
 
 /** What the API's listener needs. */
@@ -34,6 +35,7 @@ export class ApiListener {
   readonly #parts: ApiListenerParts;
   readonly #watchers: FSWatcher[] = [];
   #listener: Listener;
+  #sockets: ListeningSockets | undefined;
   #served: Served;
   #reloading: Promise<boolean> = Promise.resolve(false);
   #isStopped = false;
@@ -50,8 +52,8 @@ export class ApiListener {
   static async start(options: HttpOptions, parts: ApiListenerParts): Promise<ApiListener> {
     const served = currentlyServed(options, parts);
     const listener = await listen(listenOptions(options, parts, { ...served, address: configuredAddress(options) }));
-    parts.connectionLimit?.watch(socketName(listener.address, options));
     const api = new ApiListener(options, parts, { listener, served });
+    api.#tune();
     parts.acme?.onChange(async () => await api.reloadCertificate());
     // An order may have begun meanwhile.
     await api.reloadCertificate();
@@ -86,7 +88,7 @@ export class ApiListener {
       const old = this.#listener;
       this.#listener = await listen(listenOptions(this.#options, this.#parts, { ...served, address: sameAddress(old.address, this.#options) }));
       this.#served = served;
-      this.#parts.connectionLimit?.watch(socketName(this.#listener.address, this.#options));
+      this.#tune();
       // Whom the system had given to the old one already must be taken by it before it closes.
       await Bun.sleep(RETIRE_MS);
       // Requests under way end there.
@@ -105,6 +107,18 @@ export class ApiListener {
     for (const watcher of this.#watchers) watcher.close();
     await this.#reloading;
     await this.#listener.stop(graceful);
+  }
+
+  // What Bun has no options for; elsewhere than on Linux it stays undone.
+  #tune(): void {
+    const { connectionLimit } = this.#parts;
+    try {
+      this.#sockets = ListeningSockets.find(socketName(this.#listener.address, this.#options), this.#sockets);
+      this.#sockets.resetStalled(this.#options.limits.stalltimeout);
+      connectionLimit?.watch(this.#sockets);
+    } catch (error) {
+      connectionLimit?.watchNothing(error);
+    }
   }
 
   // Folders are watched and not files: certificates are replaced by renames and, in Kubernetes, by links to other folders.
@@ -177,8 +191,8 @@ function busy(pending: number, limit: number): Promise<Response> | undefined {
 
 // Probes of Kubernetes: before everything else, without authentication, logs or metrics.
 function probe(request: Request, parts: ApiListenerParts): Promise<Response> | undefined {
-  if (request.url.endsWith("/livez") && new URL(request.url).pathname === "/livez") return Promise.resolve(new Response("ok\n"));
-  if (request.url.endsWith("/readyz") && new URL(request.url).pathname === "/readyz") return Promise.resolve(readiness(parts.isReady() && parts.app.unhealthy() === undefined));
+  if (request.url.endsWith("/livez") && pathOf(request.url) === "/livez") return Promise.resolve(new Response("ok\n"));
+  if (request.url.endsWith("/readyz") && pathOf(request.url) === "/readyz") return Promise.resolve(readiness(parts.isReady() && parts.app.unhealthy() === undefined));
   return undefined;
 }
 

@@ -1,6 +1,6 @@
 import { DEFAULT_CONNECTIONS } from "../http/options.ts";
 import type { Logger } from "../telemetry/log.ts";
-import { ListeningSockets, mostDescriptors, openDescriptors, type SocketName } from "./listening-sockets.ts";
+import { type ListeningSockets, mostDescriptors, openDescriptors } from "./listening-sockets.ts";
 
 /** What a limit is made from. */
 export interface ConnectionLimitOptions {
@@ -66,21 +66,19 @@ export class ConnectionLimit implements Disposable {
     return this.#sockets?.connections();
   }
 
-  /**
-   * Watches what has just begun to listen. What was watched before is let go: it is about to close, and takes who waits there.
-   * Where that cannot be done the log says so.
-   */
-  watch(name: SocketName): void {
+  /** Watches what has just begun to listen. What was watched before is let go: it is about to close, and takes who waits there. */
+  watch(sockets: ListeningSockets): void {
     clearTimeout(this.#timer);
-    const before = this.#sockets;
-    try {
-      this.#sockets = ListeningSockets.find(name, before);
-      this.#look();
-    } catch (error) {
-      this.#sockets = undefined;
-      this.#say("connections cannot be limited here", { "err.message": error instanceof Error ? error.message : String(error) });
-    }
-    before?.admit("all");
+    this.#sockets?.admit("all");
+    this.#sockets = sockets;
+    this.#look();
+  }
+
+  /** To be told when there is nothing to be watched; the log says so. */
+  watchNothing(reason: unknown): void {
+    this[Symbol.dispose]();
+    this.#sockets = undefined;
+    this.#say("connections cannot be limited here", { "err.message": reason instanceof Error ? reason.message : String(reason) });
   }
 
   [Symbol.dispose](): void {

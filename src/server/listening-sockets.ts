@@ -7,6 +7,7 @@ const SYMBOLS = {
   getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
   listen: { args: ["i32", "i32"], returns: "i32" },
+  setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
 } as const;
 
 /** Numbers of Linux, the same on x86-64 and arm64. */
@@ -16,6 +17,8 @@ const EPOLLONESHOT = 1 << 30;
 const SOL_SOCKET = 1;
 const SO_ACCEPTCONN = 30;
 const SO_COOKIE = 57;
+const IPPROTO_TCP = 6;
+const TCP_USER_TIMEOUT = 18;
 const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -23,6 +26,9 @@ const AF_INET6 = 10;
 const NAME_OFFSET = 2;
 /** `struct epoll_event` has no padding, on x86-64 alone. */
 const EVENT_DATA_OFFSET = process.arch === "x64" ? 4 : 8;
+
+/** The most that a signed number of 32 bits holds. */
+const LONGEST_STALL_MS = 0x7fff_ffff;
 
 /** How many clients the kernel keeps for who listens; what Bun asks for. */
 const LONGEST_QUEUE = 512;
@@ -98,6 +104,15 @@ export class ListeningSockets {
     }
     this.#admission = admission;
     this.#queue = queue;
+  }
+
+  /**
+   * Has connections reset that do not take what is sent to them for so long, however alive they are; those that are accepted from now
+   * on. Nothing happens on unix sockets.
+   */
+  resetStalled(afterMs: number): void {
+    const value = new Uint32Array([Math.min(afterMs, LONGEST_STALL_MS)]);
+    for (const { descriptor } of this.#sockets) this.#library.setsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, value, value.byteLength);
   }
 
   /** Whether the socket with this cookie is one of them. */

@@ -3,7 +3,7 @@ import { connect as connectPlain, type Socket } from "node:net";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { makeCertificate, type TestCertificate, writeCertificate } from "../support/certificates.ts";
-import { expectStatus } from "../support/http.ts";
+import { expectStatus, pushBlob } from "../support/http.ts";
 import { type ConfigSection, type RegistryProcess, startRegistry } from "../support/registry-process.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
@@ -111,6 +111,20 @@ async function seeLimit(registry: RegistryProcess, visit: () => Visitor, waiting
 test("http.limits.connections: at the limit more clients wait, others go on, and places become free again", async () => {
   await using registry = await start();
   await seeLimit(registry, () => new Visitor(connectPlain(registry.port, "127.0.0.1"), "connect"));
+}, 2 * PATIENCE_MS);
+
+test("http.limits.stalltimeout: a client that does not take its answer is not waited for", async () => {
+  await using registry = await start({ limits: { connections: LIMIT, stalltimeout: "1s" } });
+  const digest = await pushBlob({ url: registry.url, name: "a" }, new Uint8Array(64 * 1024 * 1024));
+  // The push may have left one.
+  const before = await counted(registry);
+  const socket = connectPlain(registry.port, "127.0.0.1");
+  using cleanup = new DisposableStack();
+  cleanup.defer(() => socket.destroy());
+  socket.pause().write(`GET /v2/a/blobs/${digest} HTTP/1.1\r\nHost: x\r\n\r\n`);
+  socket.on("error", () => undefined);
+  await until("it is there", async () => (await counted(registry)) > before);
+  await until("it is not there any more", async () => (await counted(registry)) <= before);
 }, 2 * PATIENCE_MS);
 
 test("http.limits.connections: on a unix socket", async () => {
