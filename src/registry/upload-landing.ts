@@ -21,8 +21,12 @@ export class SharedBuffers {
   }
 
   /** @returns undefined when too many are taken */
-  take(): Uint8Array | undefined {
-    if (this.#taken === this.#maxTaken) return undefined;
+  takeIfFree(): Uint8Array | undefined {
+    return this.#taken < this.#maxTaken ? this.take() : undefined;
+  }
+
+  /** For those whose number is bounded otherwise. */
+  take(): Uint8Array {
     this.#taken++;
     return this.#free.pop() ?? new Uint8Array(new SharedArrayBuffer(BUFFER_BYTES));
   }
@@ -38,7 +42,7 @@ export class SharedBuffers {
  * Everything that was received before a failure of the body is landed; then the failure is thrown.
  */
 export async function landBody(head: BodyHead, body: UploadBody, landing: { readonly sink: ByteSink; readonly buffers: SharedBuffers }): Promise<void> {
-  const buffer = landing.buffers.take();
+  const buffer = landing.buffers.takeIfFree();
   if (buffer === undefined) return await landAsItComes(head, body, landing.sink);
   await using gathered = new GatheredBytes(buffer, landing);
   for (const chunk of head.chunks) await gathered.add(chunk);
@@ -107,7 +111,7 @@ class GatheredBytes implements AsyncDisposable {
       this.#failure = { error };
     });
     this.#filled = 0;
-    const next = this.#other ?? this.#buffers.take();
+    const next = this.#other ?? this.#buffers.takeIfFree();
     if (next === undefined) return await this.#settle();
     this.#filling = next;
     this.#other = full;
