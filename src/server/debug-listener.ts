@@ -1,6 +1,7 @@
 import type { HealthMonitor } from "../health/monitor.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { listen, type Listener, parseAddress } from "./listen.ts";
+import { pathOf } from "./request-path.ts";
 
 /** What the debug listener shows. */
 export interface DebugParts {
@@ -29,7 +30,7 @@ export async function startDebugListener(address: string, parts: DebugParts): Pr
 }
 
 async function answer(request: Request, parts: DebugParts): Promise<Response> {
-  const { pathname } = new URL(request.url);
+  const pathname = pathOf(request.url);
   if (request.method !== "GET" && request.method !== "HEAD") return notFound();
   switch (pathname) {
     case "/debug/health":

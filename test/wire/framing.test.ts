@@ -10,7 +10,7 @@ let manifestDigest: string;
 let manifestBytes: Uint8Array;
 
 beforeAll(async () => {
-  registry = await startRegistry();
+  registry = await startRegistry({ config: { http: { debug: { addr: "127.0.0.1:0", prometheus: { enabled: true } } } } });
   const image = await pushImage({ url: registry.url, name: "wire/image" }, "latest", { format: "docker", layers: [LAYER, new Uint8Array(0)] });
   manifestDigest = image.digest;
   manifestBytes = image.bytes;
@@ -122,6 +122,19 @@ describe("one connection", () => {
     expect(text).toStartWith("HTTP/1.");
     expect(text.split("\r\n")[0]).toEndWith("200 OK");
     expect(text.slice(text.indexOf("\r\n\r\n") + 4).trim()).toBe("{}");
+  });
+
+  test.each([
+    ["of HTTP/1.0 without a Host", "HTTP/1.0", []],
+    ["with a Host that is none", "HTTP/1.1", ["Host: ["]],
+  ])("%s answers probes", async (_, version, headers) => {
+    const [, debug = ""] = await registry.child.waitForOutput(/debug server listening [^\s",]*:(\d+)/);
+    for (const [port, path] of [[registry.port, "/livez"], [registry.port, "/readyz"], [Number(debug), "/debug/health"], [Number(debug), "/metrics"], [Number(debug), "/readyz"]] as const) {
+      await using socket = await RawSocket.open(port);
+      await socket.writeHead(`GET ${path} ${version}`, ...headers, "Connection: close");
+      await socket.closes(3000);
+      expect([path, Buffer.from(socket.pending).toString("latin1").split("\r\n")[0]]).toEqual([path, "HTTP/1.1 200 OK"]);
+    }
   });
 
   test("with the absolute form of a URL is answered as with the path alone", async () => {

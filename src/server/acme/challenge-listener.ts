@@ -1,4 +1,5 @@
 import { listen, parseAddress } from "../listen.ts";
+import { pathOf } from "../request-path.ts";
 import type { ChallengeAnswerer } from "./order.ts";
 
 const PATH = "/.well-known/acme-challenge/";
@@ -20,7 +21,7 @@ export async function listenForChallenges(address: string): Promise<ChallengeLis
       tls: undefined,
       http2: false,
       idleTimeoutSeconds: 10,
-      handle: async (request) => answer(new URL(request.url).pathname, answers),
+      handle: async (request) => answer(pathOf(request.url), answers),
       failed: () => new Response("cannot answer\n", { status: 500 }),
     });
     return {
