@@ -11,7 +11,6 @@ import { listen, type ListenAddress, type Listener, type ListenOptions, parseAdd
 import { ListeningSockets, type SocketName } from "./listening-sockets.ts";
 import { readiness } from "./debug-listener.ts";
 import { pathOf } from "./request-path.ts";
-import { pathOf } from "./request-path.ts";
 import { isTlsOn, type KeyPair, readKeyPair, tlsMaterial } from "./tls.ts";
 
 /** What the API's listener needs. */
