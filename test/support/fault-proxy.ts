@@ -5,13 +5,24 @@ export interface ProxiedRequest {
   readonly method: string;
   /** Path and query, as sent. */
   readonly url: string;
+  /** By names in lower case. */
+  readonly headers: ReadonlyMap<string, string>;
+  readonly body: Uint8Array;
 }
 
 /** A request that has gone through the proxy, or not. */
-export interface SeenRequest extends ProxiedRequest {
+export interface SeenRequest extends Omit<ProxiedRequest, "body"> {
   /** What went wrong with it, by the plan. */
   readonly fault: Fault | undefined;
 }
+
+/** What a request is, so that another try of it is the same. Signatures are in headers, and URLs stay as they are. */
+export function callOf({ method, url, headers }: Pick<ProxiedRequest, "method" | "url" | "headers">): string {
+  return [method, url, ...WHICH_BYTES.flatMap((name) => headers.get(name) ?? [])].join(" ");
+}
+
+/** Headers that say which of many bytes a request is about; the boundaries between the pieces of a body are of one call alone. */
+const WHICH_BYTES = ["range", "content-range", "x-ms-range", "x-ms-blob-condition-appendpos", "content-type"];
 
 /** Whether the server hears of a request with which this goes wrong. */
 export function reachesServer(fault: Fault | undefined): boolean {
@@ -28,10 +39,12 @@ export type Fault =
   | { readonly kind: "lost-answer" }
   /** Nothing comes, for ever. */
   | { readonly kind: "stall" }
-  /** The answer's body ends, with the connection, after so many bytes. */
+  /** The answer's body ends, with the connection, after so many bytes; one that has no more is lost. */
   | { readonly kind: "truncate"; readonly bodyBytes: number }
-  /** The answer's body comes to a halt after so many bytes. */
+  /** The answer's body comes to a halt after so many bytes; of one that has no more nothing comes. */
   | { readonly kind: "stall-body"; readonly bodyBytes: number }
+  /** Nothing is wrong with the answer, but the connection is dead after it, without a sign. */
+  | { readonly kind: "dead-after" }
   /** The answer says that it is longer (or, below 0, shorter) than it is. */
   | { readonly kind: "wrong-length"; readonly byBytes: number };
 
@@ -86,8 +99,9 @@ export async function startFaultProxy(target: string): Promise<FaultProxy> {
     const reader = new MessageReader(client);
     for (let message = await reader.next(); message !== undefined; message = await reader.next()) {
       const [method = "", url = ""] = message.head.split(" ", 2);
-      const fault = proxy.plan({ method, url });
-      requests.push({ method, url, fault });
+      const request = { method, url, headers: headersOf(message.head) };
+      const fault = proxy.plan({ ...request, body: message.body });
+      requests.push({ ...request, fault });
       if (!(await handle(client, message, fault))) return;
     }
   }
@@ -112,11 +126,26 @@ export async function startFaultProxy(target: string): Promise<FaultProxy> {
   return proxy;
 }
 
-async function passOn(client: Socket, { answer, fault }: { readonly answer: Message; readonly fault: Exclude<Fault, { readonly kind: "reset" | "stall" | "answer" | "lost-answer" }> | undefined }): Promise<boolean> {
+type LateFault = Exclude<Fault, { readonly kind: "reset" | "stall" | "answer" | "lost-answer" }>;
+
+/** @returns Whether the connection goes on. */
+async function passOn(client: Socket, { answer, fault }: { readonly answer: Message; readonly fault: LateFault | undefined }): Promise<boolean> {
   if (fault === undefined) return await send(client, answer);
-  if (fault.kind === "wrong-length") return await send(client, { ...answer, head: answer.head.replace(/(\r\ncontent-length: *)(\d+)/i, (_, name: string, length: string) => `${name}${Number(length) + fault.byBytes}`) });
-  await send(client, { ...answer, body: answer.body.subarray(0, fault.bodyBytes) });
-  return fault.kind === "truncate" ? breakOff(client) : false;
+  switch (fault.kind) {
+    case "dead-after":
+      await send(client, answer);
+      return false;
+    case "wrong-length":
+      return await send(client, { ...answer, head: answer.head.replace(/(\r\ncontent-length: *)(\d+)/i, (_, name: string, length: string) => `${name}${Math.max(0, Number(length) + fault.byBytes)}`) });
+    default:
+      if (answer.body.length > fault.bodyBytes) await send(client, { ...answer, body: answer.body.subarray(0, fault.bodyBytes) });
+      return fault.kind === "truncate" ? breakOff(client) : false;
+  }
+}
+
+function headersOf(head: string): ReadonlyMap<string, string> {
+  const lines = head.split("\r\n").slice(1).filter((line) => line.includes(":"));
+  return new Map(lines.map((line) => [line.slice(0, line.indexOf(":")).toLowerCase(), line.slice(line.indexOf(":") + 1).trim()]));
 }
 
 function breakOff(client: Socket): false {

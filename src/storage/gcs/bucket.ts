@@ -6,7 +6,7 @@ import type { OpenAnswer, StoreAnswer, StoreRequest } from "../object-store/http
 import type { ByteSource } from "../object-store/resumed-stream.ts";
 import { type RetryPolicy, retry } from "../object-store/retry.ts";
 import type { GcsConnection } from "./connection.ts";
-import { answerFailure, type Call, connectionFailure, GcsCallError, isTransient, tokenFailure } from "./errors.ts";
+import { answerFailure, type Call, connectionFailure, GcsCallError, isTransient, tokenFailure, UNREADABLE } from "./errors.ts";
 
 /** What objects are that hold files. */
 export const BLOB_TYPE = "application/octet-stream";
@@ -269,16 +269,17 @@ export class Bucket {
 
   /** Sends a request in our own name. @returns An answer of success */
   async #send(call: Call, request: StoreRequest): Promise<StoreAnswer> {
-    return await retry(async () => {
-      const answer = await this.#authorized(call, request, (signed) => this.#exchange(call, signed));
-      if (answer.status < 200 || answer.status > 299) throw new GcsCallError(call, answerFailure(answer.status, answer.body));
-      return answer;
-    }, this.policy);
+    return await retry(() => this.#sendOnce(call, request), this.policy);
   }
 
   async #json<T>(call: Call, request: StoreRequest): Promise<T> {
-    const { body } = await this.#send(call, request);
-    return parsed<T>(call, body);
+    return await retry(async () => parsed<T>(call, (await this.#sendOnce(call, request)).body), this.policy);
+  }
+
+  async #sendOnce(call: Call, request: StoreRequest): Promise<StoreAnswer> {
+    const answer = await this.#authorized(call, request, (signed) => this.#exchange(call, signed));
+    if (answer.status < 200 || answer.status > 299) throw new GcsCallError(call, answerFailure(answer.status, answer.body));
+    return answer;
   }
 
   async #open(call: Call, request: StoreRequest): Promise<OpenAnswer> {
@@ -378,7 +379,7 @@ function parsed<T>(call: Call, body: Uint8Array): T {
   try {
     return JSON.parse(Buffer.from(body).toString()) as T;
   } catch (error) {
-    throw new GcsCallError(call, { reason: "error", status: 0, message: "the store's answer is not JSON" }, error);
+    throw new GcsCallError(call, { reason: UNREADABLE, status: 0, message: "the store's answer is not JSON" }, error);
   }
 }
 

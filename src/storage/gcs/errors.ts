@@ -1,5 +1,5 @@
 import { PathNotFoundError } from "../errors.ts";
-import { StoreConnectionError } from "../object-store/http-client.ts";
+import { StoreConnectionError } from "../object-store/connection-error.ts";
 
 /** The driver's name in the configuration and in error texts. */
 export const GCS = "gcs";
@@ -7,6 +7,8 @@ export const GCS = "gcs";
 const TRANSIENT_STATUS: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
 /** Said with the status 403, too. */
 const RATE_LIMITS: ReadonlySet<string> = new Set(["rateLimitExceeded", "userRateLimitExceeded"]);
+/** The reason when an answer of success cannot be read: what comes between has cut it, or put another in its place. */
+export const UNREADABLE = "unreadable";
 const MAX_MESSAGE_CHARACTERS = 500;
 
 /** What was asked of the store, for error texts. */
@@ -101,7 +103,7 @@ export async function orNotFound<T>(path: string, work: () => Promise<T | undefi
 export function isTransient(error: unknown): boolean {
   if (error instanceof StoreConnectionError) return true;
   if (!(error instanceof GcsCallError)) return false;
-  return TRANSIENT_STATUS.has(error.status) || RATE_LIMITS.has(error.reason) || error.cause instanceof StoreConnectionError;
+  return TRANSIENT_STATUS.has(error.status) || RATE_LIMITS.has(error.reason) || error.reason === UNREADABLE || error.cause instanceof StoreConnectionError;
 }
 
 function tokenAnswer(error: Error): { readonly status: number; readonly data: unknown } {

@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import type { ObjectStoreDeps } from "../object-store/deps.ts";
 import { HttpClient, type OpenAnswer } from "../object-store/http-client.ts";
-import { callFailure } from "./errors.ts";
+import { callFailure, orUnreadable } from "./errors.ts";
 import type { OssOptions } from "./options.ts";
 import { type Exchange, type SdkAnswer, SdkTransport } from "./transport.ts";
 
@@ -144,7 +144,7 @@ export class OssConnection {
         ctx: exchange,
       });
     } catch (error) {
-      throw callFailure(exchange.failure ?? error, { operation, target: key === "" ? `bucket ${this.#options.bucket}` : `${this.#options.bucket}/${key}` });
+      throw callFailure(exchange.failure ?? (exchange.isAnswered === true ? orUnreadable(error) : error), { operation, target: key === "" ? `bucket ${this.#options.bucket}` : `${this.#options.bucket}/${key}` });
     }
   }
 

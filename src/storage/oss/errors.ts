@@ -1,5 +1,5 @@
 import { StorageFullError } from "../errors.ts";
-import { StoreConnectionError } from "../object-store/http-client.ts";
+import { StoreConnectionError } from "../object-store/connection-error.ts";
 
 /** The driver's name in the configuration and in error texts. */
 export const OSS = "oss";
@@ -54,6 +54,19 @@ export class OssCallError extends Error {
   }
 }
 
+/** An answer of success cannot be read: what comes between has cut it, or put another in its place. */
+class UnreadableAnswerError extends Error {
+  constructor(cause: unknown) {
+    super("the store's answer cannot be read", { cause });
+    this.name = "UnreadableAnswerError";
+  }
+}
+
+/** What the SDK threw over an answer: the store's refusal, which has a status, or that it could not read it. */
+export function orUnreadable(error: unknown): unknown {
+  return error instanceof Error && !("status" in error) ? new UnreadableAnswerError(error) : error;
+}
+
 /** Turns what a call threw into what drivers throw. */
 export function callFailure(error: unknown, call: { readonly operation: string; readonly target: string }): Error {
   const failure = new OssCallError(call, error);
@@ -64,7 +77,7 @@ export function callFailure(error: unknown, call: { readonly operation: string; 
 /** Whether a failure may pass by itself. */
 export function isTransient(error: unknown): boolean {
   if (error instanceof StoreConnectionError) return true;
-  return error instanceof OssCallError && (TRANSIENT_STATUS.has(error.status) || TRANSIENT_CODES.has(error.code) || error.cause instanceof StoreConnectionError);
+  return error instanceof OssCallError && (TRANSIENT_STATUS.has(error.status) || TRANSIENT_CODES.has(error.code) || error.cause instanceof StoreConnectionError || error.cause instanceof UnreadableAnswerError);
 }
 
 interface ErrorFacts {

@@ -24,6 +24,8 @@ export interface Exchange {
   /** The body of an answer of success is left to be read. */
   readonly wantsContent: boolean;
   opened?: OpenAnswer;
+  /** Set when an answer has come, of whatever status. */
+  isAnswered?: boolean;
   /** Why there was no answer. The SDK makes an error of its own of that, without a cause. */
   failure?: unknown;
 }
@@ -58,6 +60,7 @@ export class SdkTransport {
     const request = { method, url: new URL(`${this.#options.endpoint.origin}${pathname}${search}`), headers: this.#headersOf(headers), body };
     try {
       const answer = ctx.wantsContent ? await this.#http.open(request, ctx.signal) : await this.#http.send(request, ctx.signal);
+      ctx.isAnswered = true;
       if ("content" in answer) ctx.opened = answer;
       return sdkAnswer(answer);
     } catch (error) {

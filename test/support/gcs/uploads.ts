@@ -78,6 +78,11 @@ export class Sessions {
     return [...this.#sessions.values()].filter(({ state }) => state === "open").length;
   }
 
+  /** The names of the objects that are to come of these, each as often as there are such. */
+  get openNames(): readonly string[] {
+    return [...this.#sessions.values()].flatMap(({ state, plan }) => (state === "open" ? [plan.name] : []));
+  }
+
   /** @returns The session's id */
   start(plan: Plan): string {
     const id = randomBytes(24).toString("base64url");
