@@ -60,7 +60,13 @@ export async function landBody(head: BodyHead, body: UploadBody, landing: { read
 }
 
 async function landAsItComes(head: BodyHead, body: UploadBody, sink: ByteSink): Promise<void> {
-  for (let chunk: Uint8Array | undefined = headBytes(head); chunk !== undefined; chunk = await body.next()) await sink(chunk);
+  await landHead(head, sink);
+  for (let chunk = await body.next(); chunk !== undefined; chunk = await body.next()) await sink(chunk);
+}
+
+async function landHead(head: BodyHead, sink: ByteSink): Promise<void> {
+  await sink(headBytes(head));
+  for (const chunk of head.chunks) release(chunk);
 }
 
 class GatheredBytes implements AsyncDisposable {

@@ -2,12 +2,13 @@ import { type Digest, isDigest, parseDigest } from "../../oci/digest.ts";
 import { RegistryError } from "../../oci/errors.ts";
 import { MEDIA_TYPES } from "../../oci/media-types.ts";
 import { isTag, parseTag, type Tag } from "../../oci/name.ts";
-import type { ManifestReference, StoredManifest } from "../../registry/registry.ts";
+import type { ByteSource, ManifestReference, StoredManifest } from "../../registry/registry.ts";
 import { accepts } from "../accept.ts";
 import { readBody, watchedBody } from "../body.ts";
 import { matchesEtag } from "../conditional.ts";
 import type { RequestContext } from "../context.ts";
 import { emptyReply, type Reply } from "../reply.ts";
+import type { HeldBody } from "../upload-slots.ts";
 
 /** Most tags that one push may set with `?tag=`. */
 const MAX_TAGS = 64;
@@ -34,8 +35,9 @@ export async function putManifest(context: RequestContext): Promise<Reply> {
   const digest = "digest" in reference ? reference.digest : undefined;
   const tags = pushedTags(context, reference);
   const grantedClasses = context.grant.classesOf?.(context.repository);
+  using held = context.parts.uploadSlots.hold();
   const put = await context.registry.manifests.put(context.repository, {
-    bytes: await readManifest(context),
+    bytes: await readManifest(context, held),
     contentType: context.contentType(),
     digest,
     tags,
@@ -82,12 +84,19 @@ function pushedTags(context: RequestContext, reference: ManifestReference): read
   return tags.map(parseTag);
 }
 
-async function readManifest(context: RequestContext): Promise<Uint8Array> {
+async function readManifest(context: RequestContext, held: HeldBody): Promise<Uint8Array> {
   const { maxManifestBytes, stallTimeoutMs } = context.parts.options;
   const tooLarge = (): RegistryError => new RegistryError("MANIFEST_INVALID", { status: 413, detail: `the manifest is larger than ${maxManifestBytes} bytes` });
   if ((context.contentLength() ?? 0) > maxManifestBytes) throw tooLarge();
   const body = context.request.body;
-  return body === null ? new Uint8Array() : await readBody(watchedBody(body, stallTimeoutMs), maxManifestBytes, tooLarge);
+  return body === null ? new Uint8Array() : await readBody(counted(watchedBody(body, stallTimeoutMs), held), maxManifestBytes, tooLarge);
+}
+
+async function* counted(source: ByteSource, held: HeldBody): ByteSource {
+  for await (const chunk of source) {
+    held.add(chunk.length);
+    yield chunk;
+  }
 }
 
 /** Old clients that know no lists get the linux/amd64 image of a Docker list that they ask for by tag, as from distribution. */
