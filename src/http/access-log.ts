@@ -1,4 +1,5 @@
 import type { LineSink } from "../telemetry/line-writer.ts";
+import { printable } from "../telemetry/printable.ts";
 import { redactUri } from "../telemetry/redact-uri.ts";
 
 /** One request, as the access log tells of it. */
@@ -37,7 +38,7 @@ function combinedLine(entry: AccessLogEntry): string {
 
 function jsonLine(entry: AccessLogEntry): string {
   const { startedAt, durationMs, uri, ...rest } = entry;
-  return `${JSON.stringify({ time: new Date(startedAt).toISOString(), ...rest, uri: redactUri(uri), durationMs: Number(durationMs.toFixed(3)) })}\n`;
+  return `${printable(JSON.stringify({ time: new Date(startedAt).toISOString(), ...rest, uri: redactUri(uri), durationMs: Number(durationMs.toFixed(3)) }))}\n`;
 }
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -55,7 +56,10 @@ function clfTime(ms: number): string {
   return lastTime;
 }
 
+/** Printable ASCII but for the quote and the backslash. */
+const PLAIN = /^[ !#-[\]-~]*$/;
+
 // A client must not be able to write lines of its own.
 function escape(text: string): string {
-  return /["\\\x00-\x1f\x7f]/.test(text) ? JSON.stringify(text).slice(1, -1) : text;
+  return PLAIN.test(text) ? text : printable(JSON.stringify(text).slice(1, -1));
 }

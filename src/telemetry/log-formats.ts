@@ -1,4 +1,5 @@
 import type { LogLevel } from "./log.ts";
+import { printable } from "./printable.ts";
 
 /** How lines look. */
 export type LogFormat = "text" | "json" | "logstash";
@@ -40,7 +41,7 @@ const JSON_LINES: LineFormat = {
       ["time", jsonMember("time", timestamp())],
     ];
     members.sort(byKey);
-    return `{${members.map(([, rendered]) => rendered).join(",")}}\n`;
+    return `${printable(`{${members.map(([, rendered]) => rendered).join(",")}}`)}\n`;
   },
 };
 
@@ -102,7 +103,7 @@ function textValue(value: unknown): string {
 
 // JSON's escapes are Go's but for the forms of the control characters, which a log reader undoes alike.
 function quote(text: string): string {
-  return JSON.stringify(text);
+  return printable(JSON.stringify(text));
 }
 
 let lastMs = 0;

@@ -36,6 +36,22 @@ describe("openLogger", () => {
     expect(lines[0]).toContain("service=other");
     expect(lines[0]).not.toContain("service=registry");
   });
+  test("shows what a terminal would act on, and hides nothing by turning text round", () => {
+    const sly = "\u001b[31m \u009b31m \u007f \u0085 \u2028 \u202e \u2066 ü☃";
+    const shown = "\\u001b[31m \\u009b31m \\u007f \\u0085 \\u2028 \\u202e \\u2066 ü☃";
+    const accessLines: string[] = [];
+    const sink = { write: (line: string) => void accessLines.push(line), flush: () => undefined };
+    const entry = { clientAddress: "::1", method: "GET", uri: `/${sly}`, protocol: "HTTP/1.1", status: 404, bytes: 0, referer: sly, userAgent: sly, requestId: "", user: sly, repository: undefined, durationMs: 1, startedAt: 0 };
+    for (const formatter of ["combined", "json"] as const) openAccessLog(formatter, sink).write(entry);
+    for (const format of ["text", "json"] as const) {
+      const { lines, logger } = collect({ format, fields: { constant: sly } });
+      logger.warn(sly, { field: sly, object: { deep: [sly] } });
+      accessLines.push(...lines);
+    }
+    expect(accessLines.length).toBe(4);
+    for (const line of accessLines) expect(line).toMatch(/^[ -~ü☃]+\n$/);
+    expect(accessLines.map((line) => line.replaceAll("\\\\", "\\").split(shown).length - 1)).toEqual([3, 4, 4, 4]);
+  });
   test("cannot be made to write a second line", () => {
     const { lines, logger } = collect();
     logger.info("m", { agent: 'x"\ntime="fake"' });
