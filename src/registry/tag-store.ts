@@ -10,6 +10,9 @@ import type { LinkFiles } from "./link-files.ts";
 import { childPages } from "./list-children.ts";
 import type { Page, PageRequest, Tags } from "./registry.ts";
 
+/** Children of the tags' folder asked for at once where all are wanted: every call to an object store would begin anew. */
+const ALL = 100_000;
+
 /** How tags are treated. */
 export interface TagStoreOptions {
   readonly deleteEnabled: boolean;
@@ -37,7 +40,7 @@ export class TagStore implements Tags {
     const items: string[] = [];
     try {
       // One more than wanted tells whether the list goes on.
-      const pageSize = page.limit === undefined ? undefined : page.limit + 1;
+      const pageSize = page.limit === undefined ? ALL : page.limit + 1;
       for await (const entries of childPages(this.#driver, tagsFolder(name), { startAfter: page.last, pageSize })) {
         for (const entry of entries) {
           if (!entry.isDirectory || !isTag(entry.name)) continue;

@@ -1,23 +1,24 @@
 import { describe, expect, test } from "bun:test";
 import type { DirectoryEntry } from "./driver.ts";
-import { inNameOrder, type NameOrderOptions } from "./name-order.ts";
+import { type ChildrenPage, inNameOrder, type NameOrderOptions } from "./name-order.ts";
 
 const directory = (name: string): DirectoryEntry => ({ name, isDirectory: true });
 const file = (name: string): DirectoryEntry => ({ name, isDirectory: false });
 const keyOf = ({ name, isDirectory }: DirectoryEntry): string => (isDirectory ? `${name}/` : name);
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** What a store gives: in order of keys, from a key on. */
-async function* fromStore(children: readonly DirectoryEntry[], startAfter = "", onRead: () => void = () => undefined): AsyncGenerator<DirectoryEntry> {
-  for (const child of children.toSorted((a, b) => compare(keyOf(a), keyOf(b)))) {
-    if (keyOf(child) <= startAfter) continue;
+/** What a store gives: in order of keys, from a key on, in pages of a size. */
+async function* fromStore(children: readonly DirectoryEntry[], { startAfter = "", size = 1, onRead = () => undefined }: { readonly startAfter?: string; readonly size?: number; readonly onRead?: () => void } = {}): AsyncGenerator<ChildrenPage> {
+  const sorted = children.filter((child) => keyOf(child) > startAfter).sort((a, b) => compare(keyOf(a), keyOf(b)));
+  for (let start = 0; start === 0 || start < sorted.length; start += size) {
     onRead();
-    yield child;
+    yield { children: sorted.slice(start, start + size), isLast: start + size >= sorted.length };
   }
 }
 
-async function ordered(children: readonly DirectoryEntry[], options: NameOrderOptions = {}): Promise<string[]> {
-  return (await Array.fromAsync(inNameOrder(fromStore(children, options.startAfter), options))).map(keyOf);
+async function ordered(children: readonly DirectoryEntry[], { size = 1, ...options }: NameOrderOptions & { readonly size?: number } = {}): Promise<string[]> {
+  const { startAfter = "" } = options;
+  return (await Array.fromAsync(inNameOrder(fromStore(children, { startAfter, size }), options))).flat().map(keyOf);
 }
 
 describe("inNameOrder", () => {
@@ -37,15 +38,15 @@ describe("inNameOrder", () => {
   test("reads no further than it must", async () => {
     let reads = 0;
     const children = [directory("a"), directory("a-1"), ...Array.from({ length: 100 }, (_, index) => directory(`b${index}`))];
-    for await (const child of inNameOrder(fromStore(children, "", () => reads++))) if (child.name === "a") break;
+    for await (const [child] of inNameOrder(fromStore(children, { onRead: () => reads++ }))) if (child?.name === "a") break;
     expect(reads).toBe(2);
   });
 
   test("does not wait for directories up to startAfter", async () => {
     let reads = 0;
     const children = [directory("v1"), ...Array.from({ length: 9 }, (_, index) => directory(`v1.${index}`))];
-    for await (const child of inNameOrder(fromStore(children, "v1.3", () => reads++), { startAfter: "v1.3" })) {
-      expect(child.name).toBe("v1.4");
+    for await (const [child] of inNameOrder(fromStore(children, { startAfter: "v1.3", onRead: () => reads++ }), { startAfter: "v1.3" })) {
+      expect(child?.name).toBe("v1.4");
       break;
     }
     // `v1.3/` itself, whose key is greater than its name, and the one asked for.
@@ -59,13 +60,13 @@ describe("inNameOrder", () => {
       const asked: string[] = [];
       let reads = 0;
       const found: string[] = [];
-      const store = fromStore(children, "", () => reads++);
-      for await (const child of inNameOrder(store, { maxWaiting: 20, hasDirectory: async (name) => (asked.push(name), exists) })) {
-        found.push(child.name);
-        if (found.length === 1) expect(reads).toBe(21);
+      const store = fromStore(children, { onRead: () => reads++ });
+      for await (const ready of inNameOrder(store, { maxWaiting: 20, hasDirectory: async (name) => (asked.push(name), exists) })) {
+        if (found.length === 0) expect(reads).toBe(21);
+        found.push(...ready.map(({ name }) => name));
       }
       expect(found).toEqual(exists ? ["v1", ...names] : names);
-      expect(asked).toEqual(exists ? ["v1"] : asked);
+      expect(asked).toEqual(["v1"]);
     }
   });
 
@@ -84,7 +85,8 @@ describe("inNameOrder", () => {
       for (const startAfter of ["", "a", "a-", "b.a", ...byName.keys()]) {
         const expected = sorted.filter(({ name }) => name > startAfter).map(keyOf);
         expect(await ordered(children, { startAfter })).toEqual(expected);
-        expect(await ordered(children, { startAfter, hasDirectory, maxWaiting: random(5) })).toEqual(expected);
+        expect(await ordered(children, { startAfter, size: 1 + random(10) })).toEqual(expected);
+        expect(await ordered(children, { startAfter, hasDirectory, maxWaiting: random(5), size: 1 + random(10) })).toEqual(expected);
       }
     }
   });

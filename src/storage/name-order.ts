@@ -1,5 +1,5 @@
+import { mapConcurrently } from "../lib/concurrently.ts";
 import type { DirectoryEntry } from "./driver.ts";
-import { firstAfter } from "./list-page.ts";
 
 /*
  * Object stores list children in the order of their keys, in which a directory `v1` is `v1/`; drivers list in the order of names.
@@ -8,8 +8,15 @@ import { firstAfter } from "./list-page.ts";
  */
 
 const SLASH = 47;
-/** So many names wait before the store is asked about single directories instead. */
-const MAX_WAITING = 10_000;
+/** How many of the names that wait are asked for at a time, and how many questions are under way at once. */
+const MAX_ASKED_FOR = 1000;
+const QUESTIONS_AT_ONCE = 16;
+
+/** What a store gives of a directory's children in one answer, in bytewise order of keys, where a directory's key ends with a slash. */
+export interface ChildrenPage {
+  readonly children: readonly DirectoryEntry[];
+  readonly isLast: boolean;
+}
 
 /** How `inNameOrder` is to work. */
 export interface NameOrderOptions {
@@ -22,43 +29,43 @@ export interface NameOrderOptions {
 }
 
 /**
- * Puts the children of a directory into bytewise order of names.
- * @param children In bytewise order of keys, where a directory's key ends with a slash. A name that is both a file and a directory
- *   is given once.
+ * Puts the children of a directory into bytewise order of names. A name that is both a file and a directory is given once.
+ * @returns What is known of the order after each page; never nothing.
  */
-export async function* inNameOrder(children: AsyncIterable<DirectoryEntry>, options: NameOrderOptions = {}): AsyncGenerator<DirectoryEntry> {
+export async function* inNameOrder(pages: AsyncIterable<ChildrenPage>, options: NameOrderOptions = {}): AsyncGenerator<readonly DirectoryEntry[]> {
   const waiting = new WaitingNames(options);
-  for await (const child of children) {
-    waiting.add(child);
-    yield* waiting.takeReady();
-    while (waiting.isFull()) yield* await waiting.takeByAsking();
+  for await (const { children, isLast } of pages) {
+    waiting.add(children);
+    if (isLast) break;
+    let ready = waiting.takeReady();
+    while (waiting.isFull()) ready = [...ready, ...(await waiting.takeByAsking())];
+    if (ready.length > 0) yield ready;
   }
-  yield* waiting.takeAll();
+  const rest = waiting.takeAll();
+  if (rest.length > 0) yield rest;
 }
 
 class WaitingNames {
   readonly #hasDirectory: ((name: string) => Promise<boolean>) | undefined;
   readonly #maxWaiting: number;
   /** Sorted by name. */
-  readonly #entries: DirectoryEntry[] = [];
-  /** Directories that the store said it does not have. */
-  readonly #absent = new Set<string>();
+  #entries: DirectoryEntry[] = [];
+  /** Names of which the store has said whether there is such a directory. */
+  readonly #settled = new Set<string>();
   #lastTaken: string;
   #lastKey = "";
 
-  constructor(options: NameOrderOptions) {
-    this.#hasDirectory = options.hasDirectory;
-    this.#maxWaiting = options.maxWaiting ?? MAX_WAITING;
-    this.#lastTaken = options.startAfter ?? "";
+  constructor({ startAfter = "", hasDirectory, maxWaiting = Number.POSITIVE_INFINITY }: NameOrderOptions) {
+    this.#hasDirectory = hasDirectory;
+    this.#maxWaiting = maxWaiting;
+    this.#lastTaken = startAfter;
   }
 
-  add(entry: DirectoryEntry): void {
-    const { name } = entry;
-    this.#lastKey = entry.isDirectory ? `${name}/` : name;
-    if (name <= this.#lastTaken) return;
-    const index = firstAfter(this.#entries, name);
-    if (this.#entries[index - 1]?.name === name) return;
-    this.#entries.splice(index, 0, entry);
+  add(children: readonly DirectoryEntry[]): void {
+    const last = children.at(-1);
+    if (last === undefined) return;
+    this.#lastKey = last.isDirectory ? `${last.name}/` : last.name;
+    this.#insert(children.filter(({ name }) => name > this.#lastTaken));
   }
 
   isFull(): boolean {
@@ -66,42 +73,60 @@ class WaitingNames {
   }
 
   takeReady(): DirectoryEntry[] {
-    let count = 0;
-    for (const { name } of this.#entries) {
-      if (this.#awaitedBefore(name) !== undefined) break;
-      this.#lastTaken = name;
-      count++;
-    }
-    if (count > 0) this.#absent.clear();
-    return this.#entries.splice(0, count);
+    const waits = this.#entries.findIndex(({ name }) => this.#isAwaitedBefore(name));
+    return this.#take(waits === -1 ? this.#entries.length : waits);
   }
 
-  /** Settles by asking the store which directories come before the first name that waits, and takes what is ready then. */
+  /** Settles by asking the store which directories come before names that wait, and takes what is ready then. */
   async takeByAsking(): Promise<DirectoryEntry[]> {
-    const [first] = this.#entries;
-    const awaited = first === undefined ? undefined : this.#awaitedBefore(first.name);
-    if (awaited === undefined) return this.takeReady();
-    if (await this.#hasDirectory?.(awaited)) {
-      this.#lastTaken = awaited;
-      return [{ name: awaited, isDirectory: true }];
-    }
-    this.#absent.add(awaited);
-    return [];
+    const wanted = this.#entries.slice(0, Math.min(this.#maxWaiting + 1, MAX_ASKED_FOR));
+    const awaited = new Set(wanted.flatMap(({ name }) => [...this.#allAwaitedBefore(name)]));
+    const found = await mapConcurrently(awaited, QUESTIONS_AT_ONCE, async (name) => ({ name, isThere: (await this.#hasDirectory?.(name)) === true }));
+    for (const { name } of found) this.#settled.add(name);
+    this.#insert(found.filter(({ isThere }) => isThere).map(({ name }) => ({ name, isDirectory: true })));
+    return this.takeReady();
   }
 
   takeAll(): DirectoryEntry[] {
-    return this.#entries.splice(0);
+    return this.#take(this.#entries.length);
   }
 
-  /** The first name that a directory still to come may have and that belongs before a name. */
-  #awaitedBefore(name: string): string | undefined {
+  #take(count: number): DirectoryEntry[] {
+    const taken: DirectoryEntry[] = [];
+    for (const entry of this.#entries.splice(0, count)) {
+      if (entry.name === this.#lastTaken) continue;
+      this.#lastTaken = entry.name;
+      taken.push(entry);
+    }
+    return taken;
+  }
+
+  #insert(entries: readonly DirectoryEntry[]): void {
+    const last = this.#entries.at(-1)?.name ?? "";
+    const sorted = entries.toSorted(byName);
+    this.#entries = this.#entries.concat(sorted);
+    // As a rule all that comes is greater.
+    if ((sorted[0]?.name ?? "") < last) this.#entries.sort(byName);
+  }
+
+  /** Whether a directory may still come that belongs before a name. */
+  #isAwaitedBefore(name: string): boolean {
+    return this.#allAwaitedBefore(name).next().done !== true;
+  }
+
+  /** The names of directories that may still come and belong before a name. */
+  *#allAwaitedBefore(name: string): Generator<string> {
     for (let end = 1; end < name.length; end++) {
       if (name.charCodeAt(end) >= SLASH) continue;
       const beginning = name.slice(0, end);
-      if (beginning <= this.#lastTaken || this.#absent.has(beginning)) continue;
-      // The shortest beginning has the greatest key of all beginnings: past it, none comes.
-      return this.#lastKey < `${beginning}/` ? beginning : undefined;
+      if (beginning <= this.#lastTaken || this.#settled.has(beginning)) continue;
+      // The shortest beginning has the greatest key of all: past it, none comes.
+      if (this.#lastKey >= `${beginning}/`) return;
+      yield beginning;
     }
-    return undefined;
   }
+}
+
+function byName(a: DirectoryEntry, b: DirectoryEntry): number {
+  return a.name < b.name ? -1 : a.name > b.name ? 1 : 0;
 }

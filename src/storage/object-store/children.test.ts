@@ -38,6 +38,30 @@ describe("listChildren", () => {
     expect(found).toEqual(NAMES);
   });
 
+  test("asks once for what fills a page of the store", async () => {
+    const keys = Array.from({ length: 3000 }, (_, index) => `r/${String(index).padStart(4, "0")}/x`);
+    const { list, requests } = storeOf(keys);
+    for (const [limit, startAfter, count] of [[100, undefined, 1], [100, "0099", 1], [1000, undefined, 1], [1001, undefined, 2], [3000, undefined, 3], [100_000, undefined, 3]] as const) {
+      requests.length = 0;
+      const page = await listChildren(list, "r/", { limit, ...(startAfter === undefined ? {} : { startAfter }) });
+      expect([page?.entries.length, requests.length]).toEqual([Math.min(limit, 3000), count]);
+      expect(page?.next).toBe(limit < 3000 ? page?.entries.at(-1)?.name : undefined);
+    }
+  });
+
+  test("asks for what names wait for instead of reading on, and that at once", async () => {
+    const names = Array.from({ length: 3000 }, (_, index) => `v1.${index % 10}.${String(index).padStart(4, "0")}-rc`);
+    const { list, requests } = storeOf([...names, "v1.5", "v1"].map((name) => `r/${name}/x`));
+    const sorted = ["v1", "v1.5", ...names].sort();
+    const page = await listChildren(list, "r/", { limit: 100 });
+    expect(page?.entries.map(({ name }) => name)).toEqual(sorted.slice(0, 100));
+    // Whether there are `v1`, `v1.0`, and one for each name.
+    expect(requests.length).toBeLessThan(105);
+    requests.length = 0;
+    expect((await listChildren(list, "r/", { limit: 3002 }))?.entries.map(({ name }) => name)).toEqual(sorted);
+    expect(requests.length).toBe(4);
+  });
+
   test("tells a missing directory from one that has nothing more", async () => {
     const { list } = storeOf(KEYS);
     expect(await listChildren(list, "missing/")).toBeUndefined();

@@ -1,9 +1,11 @@
 import type { DirectoryEntry, ListOptions, ListPage } from "../driver.ts";
-import { inNameOrder } from "../name-order.ts";
+import { type ChildrenPage, inNameOrder } from "../name-order.ts";
 import { isPathName } from "../paths.ts";
 
 /** What stores give at most in one page of a listing, and what `list` gives when it is told no limit. */
 const MAX_PAGE_ENTRIES = 1000;
+/** What `list` gives at most when it is told to give more. */
+const MAX_ENTRIES = 100_000;
 
 /** A page of a store's own listing with a delimiter. */
 export interface KeyPage {
@@ -35,13 +37,16 @@ export type ListKeys = (request: KeyPageRequest) => Promise<KeyPage>;
  * @returns undefined when there is no such directory: nothing in it.
  */
 export async function listChildren(list: ListKeys, prefix: string, options: ListOptions = {}): Promise<ListPage | undefined> {
-  const limit = Math.min(Math.max(1, options.limit ?? MAX_PAGE_ENTRIES), MAX_PAGE_ENTRIES);
-  const hasDirectory = async (name: string): Promise<boolean> => await hasKeys(list, `${prefix}${name}/`);
+  const limit = Math.min(Math.max(1, options.limit ?? MAX_PAGE_ENTRIES), MAX_ENTRIES);
   const startAfter = options.startAfter === undefined ? {} : { startAfter: options.startAfter };
-  const entries: DirectoryEntry[] = [];
-  for await (const child of inNameOrder(childrenInKeyOrder(list, { prefix, limit: Math.min(limit + 1, MAX_PAGE_ENTRIES), ...startAfter }), { ...startAfter, hasDirectory })) {
-    if (entries.length === limit) return { entries, next: entries.at(-1)?.name };
-    entries.push(child);
+  const children = new ChildrenInKeyOrder(list, { prefix, limit, ...startAfter });
+  const hasDirectory = async (name: string): Promise<boolean> => await hasKeys(list, `${prefix}${name}/`);
+  let entries: readonly DirectoryEntry[] = [];
+  // When as many wait as are wanted, it is cheaper to ask what they wait for than to read on.
+  for await (const ready of inNameOrder(children.pages(), { ...startAfter, hasDirectory, maxWaiting: limit - 1 })) {
+    entries = entries.concat(ready);
+    const isMore = entries.length > limit || (entries.length === limit && !children.isAtEnd);
+    if (isMore) return { entries: entries.slice(0, limit), next: entries[limit - 1]?.name };
   }
   if (entries.length === 0 && !(options.startAfter !== undefined && (await hasKeys(list, prefix)))) return undefined;
   return { entries, next: undefined };
@@ -52,15 +57,34 @@ async function hasKeys(list: ListKeys, prefix: string): Promise<boolean> {
   return keys.length + directories.length > 0;
 }
 
-async function* childrenInKeyOrder(list: ListKeys, request: { readonly prefix: string; readonly limit: number; readonly startAfter?: string }): AsyncGenerator<DirectoryEntry> {
-  const { prefix, limit, startAfter } = request;
-  let next: string | undefined;
-  do {
-    const page = await list({ prefix, limit, ...(next === undefined ? (startAfter === undefined ? {} : { startAfter: prefix + startAfter }) : { next }) });
-    for (const entry of mergeInKeyOrder(page, prefix)) if (isPathName(entry.name)) yield entry;
-    if (page.next !== undefined && page.next === next) throw new Error(`the store's listing of ${JSON.stringify(prefix)} does not come to an end`);
-    next = page.next;
-  } while (next !== undefined);
+class ChildrenInKeyOrder {
+  /** Whether the store has given all. */
+  isAtEnd = false;
+  readonly #list: ListKeys;
+  readonly #prefix: string;
+  readonly #limit: number;
+  readonly #startAfter: string | undefined;
+
+  constructor(list: ListKeys, { prefix, limit, startAfter }: { readonly prefix: string; readonly limit: number; readonly startAfter?: string }) {
+    this.#list = list;
+    this.#prefix = prefix;
+    // The child that the page begins after may come again: as a directory, its key is greater.
+    this.#limit = Math.min(startAfter === undefined ? limit : limit + 1, MAX_PAGE_ENTRIES);
+    this.#startAfter = startAfter;
+  }
+
+  async *pages(): AsyncGenerator<ChildrenPage> {
+    const [prefix, limit] = [this.#prefix, this.#limit];
+    let next: string | undefined;
+    do {
+      const from = next !== undefined ? { next } : this.#startAfter !== undefined ? { startAfter: prefix + this.#startAfter } : {};
+      const page = await this.#list({ prefix, limit, ...from });
+      if (page.next !== undefined && page.next === next) throw new Error(`the store's listing of ${JSON.stringify(prefix)} does not come to an end`);
+      next = page.next;
+      this.isAtEnd = next === undefined;
+      yield { children: [...mergeInKeyOrder(page, prefix)].filter(({ name }) => isPathName(name)), isLast: this.isAtEnd };
+    } while (next !== undefined);
+  }
 }
 
 function* mergeInKeyOrder({ keys, directories }: KeyPage, prefix: string): Generator<DirectoryEntry> {
