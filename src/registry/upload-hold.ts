@@ -29,16 +29,23 @@ export class UploadHolds {
    * @throws RegistryError RANGE_INVALID when another request goes on writing to it
    */
   async take(key: string, options: { readonly evict?: boolean; readonly signal?: AbortSignal | undefined } = {}): Promise<UploadHold> {
-    const deadline = this.#clock.now() + WAIT_MS;
-    for (;;) {
-      const holder = this.#holds.get(key);
-      if (holder === undefined) return this.#grant(key);
-      if (options.evict === true || holder.silentMs >= STUCK_MS) holder.letGo();
-      const leftMs = deadline - this.#clock.now();
-      if (leftMs <= 0 || options.signal?.aborted === true) throw uploadBusy(holder.sizeBytes);
-      const timer = new AbortController();
-      await Promise.race([holder.released, this.#clock.sleep(leftMs, timer.signal)]);
-      timer.abort();
+    if (!this.#holds.has(key)) return this.#grant(key);
+    const waiting = new AbortController();
+    // One sleep for the whole wait, and no look at a clock that may be set meanwhile.
+    let isOver = false;
+    const timeout = this.#clock.sleep(WAIT_MS, waiting.signal).then(() => {
+      isOver = true;
+    });
+    try {
+      for (;;) {
+        const holder = this.#holds.get(key);
+        if (holder === undefined) return this.#grant(key);
+        if (options.evict === true || holder.silentMs >= STUCK_MS) holder.letGo();
+        if (isOver || options.signal?.aborted === true) throw uploadBusy(holder.sizeBytes);
+        await Promise.race([holder.released, timeout]);
+      }
+    } finally {
+      waiting.abort();
     }
   }
 
