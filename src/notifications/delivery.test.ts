@@ -1,6 +1,6 @@
 import { createHmac } from "node:crypto";
 import { describe, expect, test } from "bun:test";
-import { type DeliveryTarget, deliver, isAccepted } from "./delivery.ts";
+import { type DeliveryTarget, deliver, isAccepted, isSameParty } from "./delivery.ts";
 import { startListener } from "./testing/listener.ts";
 
 const EVENT = { body: '{"events":[]}', contentType: "application/x-event" };
@@ -60,12 +60,21 @@ describe("deliver", () => {
     expect(listener.heard[1]).toMatchObject({ method: "POST", path: "/next", body: EVENT.body });
   });
 
-  test("keeps credentials from another host", async () => {
+  test("keeps credentials, which any header may be, from another host", async () => {
     await using other = startListener();
     await using listener = startListener(() => new Response(null, { status: 307, headers: { location: other.url } }));
-    await deliver(target(listener.url, { headers: { Authorization: ["Bearer t"], "X-A": ["1"] } }), EVENT, never);
-    expect(other.heard[0]?.headers.get("authorization")).toBeNull();
-    expect(other.heard[0]?.headers.get("x-a")).toBe("1");
+    await deliver(target(listener.url, { headers: { Authorization: ["Bearer t"], "X-Api-Key": ["1"] }, secret: "s" }), EVENT, never);
+    const names = ["authorization", "x-api-key", "content-type", "x-registry-signature-256"];
+    expect(names.map((name) => other.heard[0]?.headers.has(name))).toEqual([false, false, true, true]);
+    await using same = startListener(({ path }) => (path === "/" ? new Response(null, { status: 307, headers: { location: "/next" } }) : new Response("ok")));
+    await deliver(target(same.url, { headers: { "X-Api-Key": ["1"] } }), EVENT, never);
+    expect(same.heard[1]?.headers.get("x-api-key")).toBe("1");
+  });
+
+  test("follows nobody into the files of this machine", async () => {
+    await using listener = startListener(() => new Response(null, { status: 307, headers: { location: "file:///etc/hostname" } }));
+    const error: unknown = await deliver(target(listener.url), EVENT, never).catch((thrown: unknown) => thrown);
+    expect(String(error)).toContain("redirected to file:");
   });
 
   test("takes a redirect to nowhere for the answer", async () => {
@@ -94,4 +103,10 @@ describe("deliver", () => {
     await expect(deliver(target(listener.url), EVENT, never)).rejects.toThrow();
     await expect(deliver(target(listener.url), EVENT, AbortSignal.abort(new Error("stop")))).rejects.toThrow();
   });
+});
+
+test("isSameParty: a host on its port, and not from HTTPS down to HTTP", () => {
+  const same = (from: string, to: string): boolean => isSameParty(new URL(from), new URL(to));
+  expect([same("https://a", "https://a/b"), same("http://a", "http://a/b"), same("http://a", "https://a"), same("https://a:8443", "https://a:8443/x")]).toEqual([true, true, true, true]);
+  expect([same("https://a", "http://a"), same("https://a", "https://b"), same("https://a", "https://a:444"), same("https://a.b", "https://b")]).toEqual([false, false, false, false]);
 });

@@ -6,6 +6,8 @@ import type { RenderedEvent } from "./envelope.ts";
 /** The header that carries the signature of a body: `sha256=` and the hex of its HMAC-SHA256 under the endpoint's secret. */
 export const SIGNATURE_HEADER = "X-Registry-Signature-256";
 
+/** Headers that are not configured. */
+const OF_THE_BODY: readonly string[] = ["content-type", SIGNATURE_HEADER.toLowerCase()];
 const MAX_REDIRECTS = 10;
 const MAX_DRAINED_BYTES = 64 * 1024;
 
@@ -88,12 +90,18 @@ function redirected(from: Attempt, response: Response): Attempt | undefined {
   const location = response.headers.get("location");
   if (location === null || ![301, 302, 303, 307, 308].includes(response.status)) return undefined;
   const url = new URL(location, from.url);
+  if (url.protocol !== "https:" && url.protocol !== "http:") throw new Error(`redirected to ${url.protocol}, expected http: or https:`);
   const headers = new Headers(from.headers);
-  // Another host is not who the credentials are for.
-  if (url.host !== from.url.host) for (const name of ["authorization", "cookie", "www-authenticate"]) headers.delete(name);
+  // All that is configured may be a credential.
+  if (!isSameParty(from.url, url)) for (const name of from.headers.keys()) if (!OF_THE_BODY.includes(name)) headers.delete(name);
   if (response.status >= 307) return { ...from, url, headers };
-  for (const name of ["content-type", SIGNATURE_HEADER]) headers.delete(name);
+  for (const name of OF_THE_BODY) headers.delete(name);
   return { method: "GET", url, headers, body: null };
+}
+
+/** Whether what is for one URL's host may be sent to another URL: to the same host and port, and never from HTTPS down to HTTP. */
+export function isSameParty(from: URL, to: URL): boolean {
+  return from.host === to.host && (to.protocol === "https:" || from.protocol === to.protocol);
 }
 
 // A body that is read to its end lets the connection serve the next event.
