@@ -122,8 +122,20 @@ export interface StorageDriver extends AsyncDisposable {
 
 /** What a survey can do, with the driver's own promises and failures. Dispose it when all is done. */
 export interface StoreSurvey extends Pick<StorageDriver, "getContent" | "stat" | "list">, AsyncDisposable {
-  /** Deletes a file, and the directory that held it when nothing else is in it. @returns Whether the file was there. */
-  removeFile(path: string): Promise<boolean>;
+  /**
+   * Deletes files, and each directory that held one when nothing else is in it: group after group, each in its order. The first that
+   * cannot be deleted fails the call, and nothing after it is touched.
+   * @returns For each group whether its files were there; undefined for a group that was left as it is.
+   */
+  removeFiles(groups: readonly (readonly string[])[], options: RemoveOptions): Promise<readonly (readonly boolean[] | undefined)[]>;
+}
+
+/** When files are not to be removed any more. */
+export interface RemoveOptions {
+  /** At this moment of the host's clock, in milliseconds since the epoch, the call fails instead of deleting one more file. */
+  readonly deadlineMs: number;
+  /** A group whose last file was changed after this moment is left as it is. */
+  readonly unlessChangedAfterMs: number | undefined;
 }
 
 /** How a whole file is put. */

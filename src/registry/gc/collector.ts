@@ -2,7 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { mapConcurrently } from "../../lib/concurrently.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { RepositoryName } from "../../oci/name.ts";
-import type { StorageDriver, StoreSurvey } from "../../storage/driver.ts";
+import type { RemoveOptions, StorageDriver, StoreSurvey } from "../../storage/driver.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
 import { parentPath } from "../../storage/paths.ts";
 import type { Logger } from "../../telemetry/log.ts";
@@ -12,6 +12,7 @@ import { deleteIfThere } from "./delete-if-there.ts";
 import { childNames } from "./inventory.ts";
 import { type Doubt, Marker, type MarkListener, type MarkOptions, type Marks, statOrUndefined, type StoreReader, type StoreWalker, type UntaggedRevision } from "./mark.ts";
 import { condemnedBy, type Cutoff, makePlan, type Plan, withoutLive, withoutYoungLinks } from "./plan.ts";
+import { type FileGroup, type RemovedGroup, removeFiles } from "./remove-files.ts";
 import { clearDeadRuns, clearRun, type CollectorState, type Condemned, condemnedKey, hasLiveServer, readRescued, readState, RUN_TIMEOUT_MS, writeCondemned, writeState } from "./state.ts";
 
 /** What a run is asked to do. */
@@ -81,9 +82,12 @@ export class CollectorBusyError extends Error {
   }
 }
 
+/** Blobs that are claimed at once. Who wants to push one of them waits until all are gone. */
 const BATCH = 500;
+/** The same where no registry gave a sign of life. */
+const BATCH_ALONE = 4000;
 const HEARTBEAT_MS = RUN_TIMEOUT_MS / 6;
-const DELETIONS_AT_ONCE = 128;
+const REVISIONS_AT_ONCE = 128;
 /** How long one that begins looks whether another began at the same moment. */
 const SETTLE_MS = 250;
 
@@ -97,13 +101,6 @@ export async function collectGarbage(driver: StorageDriver, options: CollectOpti
   await using walker = options.openWalker?.();
   const run = new CollectorRun({ driver, survey, walker }, options);
   return options.dryRun ? await run.rehearse() : await run.collect();
-}
-
-/** What was found to be needed at the last moment. */
-interface Rescued {
-  readonly keys: ReadonlySet<string>;
-  /** What rescued manifests need, and what refers to them. */
-  readonly spared: ReadonlySet<Digest>;
 }
 
 class CollectorRun {
@@ -246,15 +243,17 @@ class CollectorRun {
   }
 
   async #sweep(condemned: readonly Condemned[], plan: Plan): Promise<void> {
+    // What rescued manifests need, and what refers to them.
     const spared = new Set<Digest>();
+    const size = (await hasLiveServer(this.#driver, this.#options.clock.now())) ? BATCH : BATCH_ALONE;
     for (let start = 0; start < condemned.length; ) {
       this.#options.signal?.throwIfAborted();
-      const batch = batchFrom(condemned, start);
+      const batch = batchFrom(condemned, start, size);
       await this.#publish({ claimed: start + batch.length });
       const keys = await readRescued(this.#driver, this.#state.run);
       this.#counts.rescued += batch.filter((item) => keys.has(condemnedKey(item.kind, item.digest))).length;
       if (batch[0]?.kind === "revision") await this.#spareNeeded(plan, keys, spared);
-      await mapConcurrently(batch, DELETIONS_AT_ONCE, (item) => this.#sweepItem(item, plan, { keys, spared }));
+      await this.#sweepBatch(batch.filter(({ kind, digest }) => !keys.has(condemnedKey(kind, digest)) && !spared.has(digest)), plan);
       start += batch.length;
       await this.#publish({ swept: start });
       this.#options.listener?.swept(start, condemned.length, this.#counts.freedBytes);
@@ -270,17 +269,17 @@ class CollectorRun {
     for (const [name, digests] of rescued) for (const needed of await this.#marker.closure(name, digests)) spared.add(needed);
   }
 
-  async #sweepItem({ kind, digest }: Condemned, plan: Plan, { keys, spared }: Rescued): Promise<void> {
-    if (keys.has(condemnedKey(kind, digest)) || spared.has(digest)) return;
-    if (kind === "revision") await this.#sweepRevision(digest, plan);
-    else await this.#sweepBlob(digest, plan);
+  async #sweepBatch(batch: readonly Condemned[], plan: Plan): Promise<void> {
+    if (batch[0]?.kind === "blob") await this.#sweepBlobs(batch.map(({ digest }) => digest), plan);
+    else await mapConcurrently(batch, REVISIONS_AT_ONCE, ({ digest }) => this.#sweepRevision(digest, plan));
   }
 
   async #sweepRevision(digest: Digest, plan: Plan): Promise<void> {
     for (const { name, formerTags, isDangling } of plan.revisions.get(digest) ?? []) {
       if (isDangling && (await statOrUndefined(this.#driver, blobData(digest))) !== undefined) continue;
-      for (const tag of formerTags) await this.#deleteLink(tagIndexLink(name, tag, digest), "deleting manifest tag reference");
-      await this.#deleteLink(revisionLink(name, digest), "deleting manifest");
+      const [removed] = await this.#remove([[...formerTags.map((tag) => tagIndexLink(name, tag, digest)), revisionLink(name, digest)]]);
+      for (const [index, tag] of formerTags.entries()) if (removed?.[index] === true) this.#noteLink("deleting manifest tag reference", tagIndexLink(name, tag, digest));
+      if (removed?.at(-1) === true) this.#noteLink("deleting manifest", revisionLink(name, digest));
       await this.#deleteSignatures(parentPath(revisionLink(name, digest)));
       if (!isDangling) this.#counts.deletedManifests++;
     }
@@ -293,42 +292,44 @@ class CollectorRun {
   }
 
   // The links go first: at no time is there a link to bytes that are gone. Both within the claim: whoever wants to write them waits.
-  async #sweepBlob(digest: Digest, plan: Plan): Promise<void> {
-    const sizeBytes = plan.blobs.get(digest);
-    if (sizeBytes !== undefined && this.#options.graceMs > 0 && (await this.#isYoungerThanRun(digest))) return;
-    for (const name of plan.links.get(digest) ?? []) await this.#deleteLink(layerLink(name, digest), "Deleting layer link path");
-    if (sizeBytes === undefined) return;
-    this.#options.log.info(`Deleting blob: ${blobFolder(digest)}`);
-    if (!(await this.#delete(blobData(digest)))) return;
-    this.#counts.deletedBlobs++;
-    this.#counts.freedBytes += sizeBytes;
+  async #sweepBlobs(digests: readonly Digest[], plan: Plan): Promise<void> {
+    const groups = digests.map((digest) => ({ digest, names: plan.links.get(digest) ?? [], sizeBytes: plan.blobs.get(digest) }));
+    const files = groups.map(({ digest, names, sizeBytes }) => [...names.map((name) => layerLink(name, digest)), ...(sizeBytes === undefined ? [] : [blobData(digest)])]);
+    // What is younger than the run was stored anew under the same name.
+    const outcomes = await this.#remove(files, this.#options.graceMs > 0 ? this.#startedAt : undefined);
+    for (const [index, { digest, names, sizeBytes }] of groups.entries()) {
+      const removed = outcomes[index];
+      if (removed === undefined) continue;
+      for (const [number, name] of names.entries()) if (removed[number] === true) this.#noteLink("Deleting layer link path", layerLink(name, digest));
+      if (sizeBytes === undefined || removed[names.length] !== true) continue;
+      this.#options.log.info(`Deleting blob: ${blobFolder(digest)}`);
+      this.#counts.deletedBlobs++;
+      this.#counts.freedBytes += sizeBytes;
+    }
   }
 
-  /** Whether somebody stored a blob anew under the same name. */
-  async #isYoungerThanRun(digest: Digest): Promise<boolean> {
-    const data = await statOrUndefined(this.#reader, blobData(digest));
-    return data !== undefined && data.modifiedAt.getTime() > this.#startedAt;
-  }
-
-  async #deleteLink(path: string, message: string): Promise<void> {
-    if (!(await this.#delete(path))) return;
+  // The texts of distribution, which people look for.
+  #noteLink(message: string, path: string): void {
     this.#counts.deletedLinks++;
-    // The texts of distribution, which people look for.
     this.#options.log.info(`${message}: ${path}`);
   }
 
-  /** Deletes a file, and its folder when nothing else is in it. */
-  async #delete(path: string): Promise<boolean> {
-    this.#requireAlive();
-    if (this.#survey !== undefined) return await this.#survey.removeFile(path);
-    const isDeleted = await deleteIfThere(this.#driver, path);
-    await this.#driver.removeIfEmpty?.(parentPath(path));
-    return isDeleted;
+  /** Deletes files, and folders when nothing else is in them. */
+  async #remove(groups: readonly FileGroup[], unlessChangedAfterMs?: number): Promise<readonly RemovedGroup[]> {
+    const options = (): RemoveOptions => {
+      this.#requireAlive();
+      return { deadlineMs: Date.now() + this.#remainingMs(), unlessChangedAfterMs };
+    };
+    return await removeFiles({ driver: this.#driver, survey: this.#survey, options }, groups);
   }
 
   // A process that slept through its time, or whose signs of life do not arrive, must not delete what others believe to be theirs again.
   #requireAlive(): void {
-    if (this.#options.clock.now() - this.#state.heartbeatAt > RUN_TIMEOUT_MS / 2) throw new Error("the collector was not heard of for too long; nothing more is deleted: run it again");
+    if (this.#remainingMs() < 0) throw new Error("the collector was not heard of for too long; nothing more is deleted: run it again");
+  }
+
+  #remainingMs(): number {
+    return this.#state.heartbeatAt + RUN_TIMEOUT_MS / 2 - this.#options.clock.now();
   }
 
   async #sweepDebris(marks: Marks, plan: Plan): Promise<Debris> {
@@ -373,8 +374,8 @@ function untaggedCount(plan: Plan): number {
 }
 
 // All manifests are claimed at once: one that is rescued spares children and referrers wherever they stand in the list.
-function batchFrom(condemned: readonly Condemned[], start: number): readonly Condemned[] {
-  if (condemned[start]?.kind === "blob") return condemned.slice(start, start + BATCH);
+function batchFrom(condemned: readonly Condemned[], start: number, blobs: number): readonly Condemned[] {
+  if (condemned[start]?.kind === "blob") return condemned.slice(start, start + blobs);
   const firstBlob = condemned.findIndex((item) => item.kind === "blob");
   return condemned.slice(start, firstBlob < 0 ? undefined : firstBlob);
 }

@@ -1,6 +1,8 @@
+import type { RemoveOptions } from "../../driver.ts";
+
 /** What is asked of one file or folder; names are of the host. */
 export interface SurveyQuestion {
-  readonly op: "read" | "stat" | "list" | "remove";
+  readonly op: "read" | "stat" | "list";
   readonly file: string;
   readonly maxBytes: number;
 }
@@ -16,6 +18,20 @@ export interface SurveyJob {
   readonly maxBytes: number;
 }
 
+/** What a thread is asked to remove, see `StoreSurvey.removeFiles`. */
+export interface RemovalJob extends RemoveOptions {
+  readonly op: "remove";
+  readonly files: string;
+  /** How many files each group has. */
+  readonly sizes: readonly number[];
+}
+
+/** For each file of each group what became of it, a character of `REMOVAL`; or what failed. */
+export type RemovalAnswer = string | SurveyFailure;
+
+/** What became of a file. */
+export const REMOVAL = { removed: "r", wasNotThere: "n", left: "l" } as const;
+
 /** What a stat tells. */
 export interface SurveyStat {
   readonly sizeBytes: number;
@@ -29,8 +45,8 @@ export interface SurveyFailure {
   readonly message: string;
 }
 
-/** The answer to one question: bytes of a file, names of a folder in one text, a stat, whether a file was there, or why not. */
-export type SurveyOutcome = Uint8Array | string | SurveyStat | boolean | SurveyFailure;
+/** The answer to one question: bytes of a file, names of a folder in one text, a stat, or why not. */
+export type SurveyOutcome = Uint8Array | string | SurveyStat | SurveyFailure;
 
 /** The answers to a job, in its order; the bytes of files one after the other, which costs a message much less than many small pieces. */
 export interface SurveyAnswer {

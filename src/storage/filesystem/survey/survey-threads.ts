@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { NAME_END, type SurveyAnswer, type SurveyJob, type SurveyOutcome, type SurveyQuestion } from "./survey-messages.ts";
+import { NAME_END, type RemovalAnswer, type RemovalJob, type SurveyAnswer, type SurveyJob, type SurveyOutcome, type SurveyQuestion } from "./survey-messages.ts";
 
 const MAX_THREADS = 4;
 /** So many questions go to a thread in one message: enough that the message costs little, few enough that all threads have some. */
@@ -11,18 +11,22 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** Threads that look at files. Questions that come in one turn of the event loop are sent together. */
+/** What a thread was asked and has not answered. */
+interface Pending {
+  settle(answer: SurveyAnswer | RemovalAnswer): void;
+  fail(error: unknown): void;
+}
+
+/** Threads that look at files, started when there is something to do. Questions that come in one turn of the event loop are sent together. */
 export class SurveyThreads implements Disposable {
-  readonly #threads: readonly Thread[];
+  #threads: readonly Thread[] | undefined;
+  #isOver = false;
   /** By what is asked. */
   readonly #gathered = new Map<string, Waiting[]>();
   #isSendPlanned = false;
 
-  constructor() {
-    this.#threads = Array.from({ length: Math.min(MAX_THREADS, availableParallelism()) }, () => new Thread());
-  }
-
   ask(question: SurveyQuestion): Promise<SurveyOutcome> {
+    if (this.#isOver) return Promise.reject(over());
     return new Promise((resolve, reject) => {
       const key = `${question.op} ${question.maxBytes}`;
       const gathered = this.#gathered.get(key);
@@ -34,19 +38,35 @@ export class SurveyThreads implements Disposable {
     });
   }
 
+  remove(job: RemovalJob): Promise<RemovalAnswer> {
+    if (this.#isOver) return Promise.reject(over());
+    return new Promise((resolve, reject) => this.#leastBusy().run(job, { settle: (answer) => resolve(answer as RemovalAnswer), fail: reject }));
+  }
+
   [Symbol.dispose](): void {
-    for (const thread of this.#threads) thread.stop(new Error("the survey is over"));
+    this.#isOver = true;
+    for (const thread of this.#threads ?? []) thread.stop(over());
+    for (const gathered of this.#gathered.values()) reject(gathered, over());
+    this.#gathered.clear();
   }
 
   #send(): void {
     this.#isSendPlanned = false;
     for (const gathered of this.#gathered.values()) {
-      for (let start = 0; start < gathered.length; start += QUESTIONS_PER_JOB) this.#leastBusy().run(gathered.slice(start, start + QUESTIONS_PER_JOB));
+      for (let start = 0; start < gathered.length; start += QUESTIONS_PER_JOB) this.#ask(gathered.slice(start, start + QUESTIONS_PER_JOB));
     }
     this.#gathered.clear();
   }
 
+  #ask(asked: readonly Waiting[]): void {
+    const [first] = asked;
+    if (first === undefined) return;
+    const job: SurveyJob = { op: first.question.op, maxBytes: first.question.maxBytes, files: asked.map(({ question }) => question.file).join(NAME_END) };
+    this.#leastBusy().run(job, { settle: (answer) => settle(asked, answer as SurveyAnswer), fail: (error) => reject(asked, error) });
+  }
+
   #leastBusy(): Thread {
+    this.#threads ??= Array.from({ length: Math.min(MAX_THREADS, availableParallelism()) }, () => new Thread());
     return this.#threads.reduce((best, thread) => (thread.pending < best.pending ? thread : best));
   }
 }
@@ -54,13 +74,13 @@ export class SurveyThreads implements Disposable {
 class Thread {
   readonly #worker: Worker;
   /** The worker answers in order. */
-  #jobs: (readonly Waiting[])[] = [];
+  #jobs: Pending[] = [];
   #failure: Error | undefined;
 
   constructor() {
     // The one form of URL that is found both in the source tree and in the compiled executable.
     this.#worker = new Worker(new URL("./survey-worker.ts", import.meta.url));
-    this.#worker.onmessage = (event: MessageEvent<SurveyAnswer>) => this.#settle(event.data);
+    this.#worker.onmessage = (event: MessageEvent<SurveyAnswer | RemovalAnswer>) => this.#jobs.shift()?.settle(event.data);
     this.#worker.onerror = (event) => this.stop(new Error(`a thread that looks at files failed: ${event.message}`));
   }
 
@@ -68,13 +88,10 @@ class Thread {
     return this.#jobs.length;
   }
 
-  run(job: readonly Waiting[]): void {
-    const [first] = job;
-    if (first === undefined) return;
-    if (this.#failure !== undefined) return reject(job, this.#failure);
-    this.#jobs.push(job);
-    const message: SurveyJob = { op: first.question.op, maxBytes: first.question.maxBytes, files: job.map(({ question }) => question.file).join(NAME_END) };
-    this.#worker.postMessage(message);
+  run(job: SurveyJob | RemovalJob, pending: Pending): void {
+    if (this.#failure !== undefined) return pending.fail(this.#failure);
+    this.#jobs.push(pending);
+    this.#worker.postMessage(job);
   }
 
   stop(failure: Error): void {
@@ -82,23 +99,27 @@ class Thread {
     this.#worker.terminate();
     const jobs = this.#jobs;
     this.#jobs = [];
-    for (const job of jobs) reject(job, failure);
+    for (const job of jobs) job.fail(failure);
   }
+}
 
-  #settle({ outcomes, bytes }: SurveyAnswer): void {
-    let start = 0;
-    for (const [index, { resolve, reject: fail }] of (this.#jobs.shift() ?? []).entries()) {
-      const outcome = outcomes[index];
-      if (outcome === undefined) fail(new Error("a thread that looks at files gave no answer"));
-      else if (typeof outcome !== "number") resolve(outcome);
-      else {
-        resolve(bytes.subarray(start, outcome));
-        start = outcome;
-      }
+function over(): Error {
+  return new Error("the survey is over");
+}
+
+function settle(asked: readonly Waiting[], { outcomes, bytes }: SurveyAnswer): void {
+  let start = 0;
+  for (const [index, { resolve, reject: fail }] of asked.entries()) {
+    const outcome = outcomes[index];
+    if (outcome === undefined) fail(new Error("a thread that looks at files gave no answer"));
+    else if (typeof outcome !== "number") resolve(outcome);
+    else {
+      resolve(bytes.subarray(start, outcome));
+      start = outcome;
     }
   }
 }
 
-function reject(job: readonly Waiting[], failure: Error): void {
-  for (const waiting of job) waiting.reject(failure);
+function reject(asked: readonly Waiting[], failure: unknown): void {
+  for (const waiting of asked) waiting.reject(failure);
 }

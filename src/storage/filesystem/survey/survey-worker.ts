@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, readdirSync, readSync, rmdirSync, type Stats, statSync, unlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { NAME_END, type Piece, type SurveyAnswer, type SurveyFailure, type SurveyJob, type SurveyStat } from "./survey-messages.ts";
+import { NAME_END, type Piece, REMOVAL, type RemovalAnswer, type RemovalJob, type SurveyAnswer, type SurveyFailure, type SurveyJob, type SurveyStat } from "./survey-messages.ts";
 
 /*
  * Looks at many files, or removes them, one call to the system after the other, away from the thread that serves requests. Every job has one answer,
@@ -14,8 +14,14 @@ const SCRATCH_BYTES = 64 * 1024;
 let gathered = new Uint8Array(16 * SCRATCH_BYTES);
 let gatheredBytes = 0;
 
-self.onmessage = (event: MessageEvent<SurveyJob>) => {
-  const { op, files, maxBytes } = event.data;
+self.onmessage = (event: MessageEvent<SurveyJob | RemovalJob>) => {
+  const job = event.data;
+  if (job.op === "remove") return self.postMessage(removeAll(job));
+  const answer = survey(job);
+  self.postMessage(answer, [answer.bytes.buffer as ArrayBuffer]);
+};
+
+function survey({ op, files, maxBytes }: SurveyJob): SurveyAnswer {
   gatheredBytes = 0;
   const outcomes = files.split(NAME_END).map((file) => {
     try {
@@ -24,9 +30,8 @@ self.onmessage = (event: MessageEvent<SurveyJob>) => {
       return failureOf(error);
     }
   });
-  const answer: SurveyAnswer = { outcomes, bytes: gathered.slice(0, gatheredBytes) };
-  self.postMessage(answer, [answer.bytes.buffer as ArrayBuffer]);
-};
+  return { outcomes, bytes: gathered.slice(0, gatheredBytes) };
+}
 
 function answerTo(op: SurveyJob["op"], file: string, maxBytes: number): SurveyAnswer["outcomes"][number] {
   switch (op) {
@@ -36,8 +41,6 @@ function answerTo(op: SurveyJob["op"], file: string, maxBytes: number): SurveyAn
       return statOf(statSync(file));
     case "list":
       return list(file);
-    case "remove":
-      return remove(file);
   }
 }
 
@@ -68,8 +71,33 @@ function makeRoom(bytes: number): void {
   gathered = larger;
 }
 
+function removeAll({ files, sizes, deadlineMs, unlessChangedAfterMs }: RemovalJob): RemovalAnswer {
+  const names = files.split(NAME_END);
+  let outcomes = "";
+  try {
+    for (const size of sizes) {
+      const group = names.slice(outcomes.length, outcomes.length + size);
+      if (unlessChangedAfterMs !== undefined && isYounger(group.at(-1), unlessChangedAfterMs)) outcomes += REMOVAL.left.repeat(size);
+      else for (const file of group) outcomes += remove(file, deadlineMs) ? REMOVAL.removed : REMOVAL.wasNotThere;
+    }
+    return outcomes;
+  } catch (error) {
+    return failureOf(error);
+  }
+}
+
+function isYounger(file: string | undefined, thanMs: number): boolean {
+  try {
+    return file !== undefined && statSync(file).mtimeMs > thanMs;
+  } catch (error) {
+    if (isCode(error, "ENOENT", "ENOTDIR")) return false;
+    throw error;
+  }
+}
+
 /** Removes a file, and its folder when nothing else is in it. @returns Whether the file was there. */
-function remove(file: string): boolean {
+function remove(file: string, deadlineMs: number): boolean {
+  if (Date.now() >= deadlineMs) throw new Error(`the time for deleting is over: ${file} and what was to follow it was left`);
   const isRemoved = unlinkIfThere(file);
   try {
     rmdirSync(dirname(file));

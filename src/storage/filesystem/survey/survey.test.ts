@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { StorageDriver, StoreSurvey } from "../../driver.ts";
@@ -63,12 +63,25 @@ describe("a survey of local files", () => {
     expect(outcomes.every((outcome, index) => (index % 3 === 0 ? outcome instanceof PathNotFoundError : outcome instanceof Uint8Array && outcome.length === 5))).toBe(true);
   });
 
-  test("removes a file, and its folder only when nothing else is in it", async () => {
+  test("removes files, and their folders only when nothing else is in them", async () => {
     for (const folder of ["alone", "together"]) mkdirSync(join(root, folder));
     for (const file of ["alone/link", "together/link", "together/other"]) writeFileSync(join(root, file), "x");
-    expect(await Promise.all(["/alone/link", "/together/link", "/nowhere/link"].map((path) => survey.removeFile(path)))).toEqual([true, true, false]);
+    const options = { deadlineMs: Date.now() + 60_000, unlessChangedAfterMs: undefined };
+    expect(await survey.removeFiles([["/alone/link", "/together/link"], [], ["/nowhere/link", "/together/other/below"]], options)).toEqual([[true, true], [], [false, false]]);
     expect(["alone", "together/link", "together/other"].map((name) => existsSync(join(root, name)))).toEqual([false, false, true]);
-    expect(String(await errorOf(survey.removeFile("/together")))).toMatch(/EISDIR|EPERM/);
+    expect(await survey.removeFiles([], options)).toEqual([]);
+  });
+
+  test("removes nothing after a failure, after the deadline, and of a group whose last file is too young", async () => {
+    mkdirSync(join(root, "folder/below"), { recursive: true });
+    for (const file of ["a", "b", "c"]) writeFileSync(join(root, file), "x");
+    const options = { deadlineMs: Date.now() + 60_000, unlessChangedAfterMs: undefined };
+    expect(String(await errorOf(survey.removeFiles([["/a"], ["/folder", "/b"], ["/c"]], options)))).toMatch(/EISDIR|EPERM/);
+    expect(["a", "b", "c"].map((name) => existsSync(join(root, name)))).toEqual([false, true, true]);
+    expect(String(await errorOf(survey.removeFiles([["/b"]], { ...options, deadlineMs: Date.now() })))).toContain("the time for deleting is over");
+    expect(existsSync(join(root, "b"))).toBe(true);
+    utimesSync(join(root, "b"), 1000, 1000);
+    expect(await survey.removeFiles([["/b", "/c"], ["/c", "/b"], ["/missing"]], { ...options, unlessChangedAfterMs: 1_000_000 })).toEqual([undefined, [true, true], [false]]);
   });
 
   test("is over when it is disposed of", async () => {

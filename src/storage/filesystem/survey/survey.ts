@@ -1,8 +1,8 @@
-import { DEFAULT_MAX_CONTENT_BYTES, type DirectoryEntry, type FileInfo, type ListOptions, type ListPage, type StoreSurvey } from "../../driver.ts";
+import { DEFAULT_MAX_CONTENT_BYTES, type DirectoryEntry, type FileInfo, type ListOptions, type ListPage, type RemoveOptions, type StoreSurvey } from "../../driver.ts";
 import { pageOf } from "../../list-page.ts";
 import { isPathName } from "../../paths.ts";
 import { isErrno, readFailure } from "../errno.ts";
-import type { SurveyFailure, SurveyOutcome } from "./survey-messages.ts";
+import { NAME_END, REMOVAL, type SurveyFailure, type SurveyOutcome } from "./survey-messages.ts";
 import { SurveyThreads } from "./survey-threads.ts";
 
 /** Most names; a quick way to see that they are within the grammar of paths. */
@@ -47,10 +47,16 @@ export class FilesystemSurvey implements StoreSurvey {
     throw failure;
   }
 
-  async removeFile(path: string): Promise<boolean> {
-    const outcome = await this.#threads.ask({ op: "remove", file: this.#names.fileOf(path), maxBytes: 0 });
-    if (typeof outcome === "boolean") return outcome;
-    throw failureAt(path, outcome);
+  async removeFiles(groups: readonly (readonly string[])[], options: RemoveOptions): Promise<readonly (readonly boolean[] | undefined)[]> {
+    if (groups.length === 0) return [];
+    const files = groups.flatMap((paths) => paths.map((path) => this.#names.fileOf(path)));
+    const answer = await this.#threads.remove({ op: "remove", files: files.join(NAME_END), sizes: groups.map((paths) => paths.length), ...options });
+    if (typeof answer !== "string") throw readFailure(errorOf(answer), groups[0]?.[0] ?? "/");
+    let end = 0;
+    return groups.map(({ length }) => {
+      const outcomes = answer.slice(end, (end += length));
+      return outcomes.startsWith(REMOVAL.left) ? undefined : Array.from(outcomes, (outcome) => outcome === REMOVAL.removed);
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -72,6 +78,9 @@ function entriesOf(text: string): DirectoryEntry[] {
 }
 
 function failureAt(path: string, outcome: SurveyOutcome): Error {
-  const { code, message } = outcome as SurveyFailure;
-  return readFailure(Object.assign(new Error(message), code === undefined ? {} : { code }), path);
+  return readFailure(errorOf(outcome as SurveyFailure), path);
+}
+
+function errorOf({ code, message }: SurveyFailure): Error {
+  return Object.assign(new Error(message), code === undefined ? {} : { code });
 }
