@@ -7,7 +7,7 @@ import { applyEnvironment, CONFIGURATION_PATH } from "./env.ts";
 import { keyOf, normalize, sourceOf, valueAt } from "./normalize.ts";
 import { ConfigError, type ConfigProblem } from "./problem.ts";
 import { type Config, CONFIG_SCHEMA } from "./schema.ts";
-import { isSecretPath } from "./redact.ts";
+import { isSecretPath, redact } from "./redact.ts";
 import { findOddKeys } from "./unknown-keys.ts";
 import { type RawConfig, readYaml } from "./yaml.ts";
 
@@ -78,7 +78,7 @@ function messageOf(issue: z.core.$ZodIssue, found: unknown, path: readonly Prope
   if (found === undefined && issue.code !== "custom") return "is missing, and must be set";
   const expectation = issue.code === "invalid_type" ? `expected ${issue.expected === "object" ? "keys with values" : issue.expected === "array" ? "a list" : issue.expected}` : issue.message;
   if (issue.code === "custom" && found === undefined) return expectation;
-  return `found ${isSecretPath(path) ? "a value" : show(found)}, ${expectation}`;
+  return `found ${isSecretPath(path) ? "a value" : show(redact(found, path.map((part) => (typeof part === "number" ? part : String(part)))))}, ${expectation}`;
 }
 
 function show(value: unknown): string {

@@ -24,6 +24,9 @@ export class ConfigError extends Error {
   }
 }
 
+/** A login in something that need not be a URL, as it is said to be wrong. */
+const LOGIN = /([a-z][a-z0-9+.-]*:\/\/)?[^\s"/@]+:[^\s"]*@/gi;
+
 /** `config.yml:12:5: http.addr: found 7, expected …` */
 export function formatProblem(problem: ConfigProblem): string {
   const parts: string[] = [];
@@ -31,7 +34,7 @@ export function formatProblem(problem: ConfigProblem): string {
   else if (problem.source.kind === "file") parts.push(`${problem.file ?? "default configuration"}:${problem.source.line}:${problem.source.column}`);
   else if (problem.file !== undefined) parts.push(problem.file);
   if (problem.key !== "") parts.push(problem.key);
-  return [...parts, problem.message].join(": ");
+  return [...parts, problem.message.replace(LOGIN, "$1<hidden>@")].join(": ");
 }
 
 /** A path of keys and positions as messages write it. */

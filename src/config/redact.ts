@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { redactUri } from "../telemetry/redact-uri.ts";
 import { CONFIG_SCHEMA } from "./schema.ts";
 import { notesOf, shapeOf } from "./shape.ts";
 
@@ -14,7 +15,7 @@ export function isSecretPath(path: readonly PropertyKey[]): boolean {
   let schema: z.ZodType | undefined = CONFIG_SCHEMA;
   for (const part of path) {
     const shape: ReturnType<typeof shapeOf> | undefined = schema === undefined ? undefined : shapeOf(schema);
-    schema = shape?.kind === "object" ? shape.fields[String(part)] : shape?.kind === "list" ? shape.item : shape?.kind === "map" ? shape.value : undefined;
+    schema = shape?.kind === "object" ? shape.fields[String(part)] : shape?.kind === "list" && typeof part === "number" ? shape.item : shape?.kind === "map" ? shape.value : undefined;
     if (schema !== undefined && notesOf(schema).secret === true) return true;
     if (typeof part === "string" && schema === undefined && SECRET_NAME.test(part) && !PUBLIC_NAMES.has(part)) return true;
   }
@@ -22,16 +23,12 @@ export function isSecretPath(path: readonly PropertyKey[]): boolean {
   return typeof last === "string" && /^(authorization|cookie|x-.*(token|secret|key))$/i.test(last);
 }
 
-/** A copy of configuration values that can be shown: secrets hidden, logins taken out of URLs. */
+/** A copy of configuration values that can be shown: secrets hidden, logins and tokens taken out of URLs. */
 export function redact(value: unknown, path: readonly (string | number)[] = []): unknown {
   if (value === undefined || value === null || value === "") return value;
   if (isSecretPath(path)) return HIDDEN;
-  if (typeof value === "string") return redactUrl(value);
+  if (typeof value === "string") return redactUri(value);
   if (Array.isArray(value)) return value.map((item: unknown, index) => redact(item, [...path, index]));
   if (typeof value !== "object") return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, redact(item, [...path, key])]));
-}
-
-function redactUrl(text: string): string {
-  return text.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/@\s]+@/i, `$1${HIDDEN}@`);
 }

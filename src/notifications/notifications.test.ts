@@ -167,11 +167,11 @@ describe("Notifications", () => {
   test("shows endpoints in distribution's form, without credentials", async () => {
     await using none = open(options([{ name: "off", url: "http://x/", disabled: true }]));
     expect(none.vars()).toBeNull();
-    await using notifications = open(options([{ name: "a", url: "http://ann:pw@127.0.0.1:1/x", headers: { Authorization: ["Bearer t"] }, timeout: "2s", ignore: { actions: ["pull"] } }]));
+    await using notifications = open(options([{ name: "a", url: "http://ann:pw@127.0.0.1:1/x?token=hush&a=b", headers: { Authorization: ["Bearer t"] }, timeout: "2s", ignore: { actions: ["pull"] } }]));
     expect(notifications.vars()).toEqual([
       {
         name: "a",
-        url: "http://%3Credacted%3E@127.0.0.1:1/x",
+        url: "http://<hidden>@127.0.0.1:1/x?token=<hidden>&a=b",
         Headers: { Authorization: ["<redacted>"] },
         Timeout: 2e9,
         Threshold: 10,

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { Clock } from "../lib/clock.ts";
 import type { Logger } from "../telemetry/log.ts";
+import { redactUri } from "../telemetry/redact-uri.ts";
 import { DiskQueue } from "./disk-queue.ts";
 import { Endpoint, type EndpointCounts, type EndpointMetrics } from "./endpoint.ts";
 import { toEnvelopeEvent } from "./envelope.ts";
@@ -155,7 +156,7 @@ function endpointVars(options: EndpointOptions, endpoint: Endpoint): EndpointVar
   const names = Object.keys(options.headers);
   return {
     name: options.name,
-    url: withoutCredentials(options.url),
+    url: redactUri(options.url),
     Headers: names.length === 0 ? null : Object.fromEntries(names.map((name) => [name, ["<redacted>"]])),
     Timeout: options.timeout * 1e6,
     Threshold: options.threshold,
@@ -168,13 +169,4 @@ function endpointVars(options: EndpointOptions, endpoint: Endpoint): EndpointVar
 
 function orNull(list: readonly string[]): readonly string[] | null {
   return list.length === 0 ? null : list;
-}
-
-function withoutCredentials(text: string): string {
-  if (!URL.canParse(text)) return text;
-  const url = new URL(text);
-  if (url.username === "" && url.password === "") return text;
-  url.username = "<redacted>";
-  url.password = "";
-  return url.href;
 }

@@ -184,3 +184,24 @@ test("config-check hides secrets and says where values came from", async () => {
   expect(printed).toMatch(/secret: <hidden> # .*c\.yml:4/);
   expect(printed).toContain("relativeurls: false # default");
 });
+
+test("config-check hides passwords with an @, and tokens in URLs", async () => {
+  const text = `${BASE}proxy: {remoteurl: "https://user:p@hunter2@h"}\nnotifications: {endpoints: [{name: a, url: "http://h/x?token=hunter2&a=b"}]}\n`;
+  const printed = effectiveYaml(await load(text));
+  expect(printed).not.toContain("hunter2");
+  expect(printed).toContain("https://<hidden>@h");
+  expect(printed).toContain("http://h/x?token=<hidden>&a=b");
+});
+
+test.each([
+  'proxy: {remoteurl: "htp://user:hunter2@h/x?token=hunter2"}',
+  'proxy: {remoteurl: "user:p@/hunter2@h"}',
+  "redis: [{addr: x, password: hunter2}]",
+  "proxy: {remotes: {password: hunter2}}",
+  'notifications: {endpoints: [{name: a, url: "htps://u:hunter2@h"}]}',
+  'log: {hooks: [{type: mail, options: {smtp: {addr: "smtp://u:hunter2@h"}, from: a, to: [b]}}]}',
+])("what is wrong is said without the secret: %s", async (text) => {
+  const message = await problemsOf(`${BASE}${text}\n`);
+  expect(message).toContain("expected");
+  expect(message).not.toContain("hunter2");
+});
