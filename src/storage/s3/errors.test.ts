@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { StorageFullError } from "../errors.ts";
-import { StoreConnectionError } from "../object-store/http-client.ts";
+import { StoreConnectionError } from "../object-store/connection-error.ts";
 import { callFailure, isOverload, isTransient, S3CallError } from "./errors.ts";
 
 const CALL = { operation: "GetObject", target: "bucket/key", attempts: 1 };
@@ -57,6 +57,13 @@ test.each([
 ] as const)("%s with status %d may pass: %p; is an overload: %p", (code, status, transient, overload) => {
   const error = callFailure(sdkError(code, status), CALL);
   expect([isTransient(error), isOverload(error)]).toEqual([transient, overload]);
+});
+
+test("an answer of success that the SDK could not read may pass, and is told of without the SDK's advice", () => {
+  const error = Object.assign(new Error("XML parse error\n  Deserialization error: to see the raw response, inspect the hidden field {error}.$response on this object."), { $metadata: { httpStatusCode: 200, requestId: "1" } });
+  const failure = callFailure(error, CALL);
+  expect(failure.message).toBe("s3: GetObject bucket/key: UnreadableAnswer: the store's answer cannot be read (status 200, request 1)");
+  expect(isTransient(failure)).toBe(true);
 });
 
 test("isTransient is true of broken connections, and false of everything that is no call's failure", () => {

@@ -1,13 +1,15 @@
 import { StorageFullError } from "../errors.ts";
-import { StoreConnectionError } from "../object-store/http-client.ts";
+import { StoreConnectionError } from "../object-store/connection-error.ts";
 
 /** The driver's name in the configuration and in error texts. */
 export const S3 = "s3";
 
 const FULL_CODES: ReadonlySet<string> = new Set(["QuotaExceeded", "QuotaExceededException", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage", "InsufficientCapacity"]);
 const TRANSIENT_STATUS: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
+/** The code of an answer of success that cannot be read: what comes between has cut it, or put another in its place. */
+const UNREADABLE = "UnreadableAnswer";
 /** Also where the status says something else: errors come after a status of 200, too, and clocks are set by the answer. */
-const TRANSIENT_CODES: ReadonlySet<string> = new Set(["InternalError", "RequestTimeout", "RequestTimeTooSkewed", "ServiceUnavailable", "OperationAborted"]);
+const TRANSIENT_CODES: ReadonlySet<string> = new Set(["InternalError", "RequestTimeout", "RequestTimeTooSkewed", "ServiceUnavailable", "OperationAborted", UNREADABLE]);
 const OVERLOAD_CODES: ReadonlySet<string> = new Set(["SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestLimitExceeded", "BandwidthLimitExceeded", "TooManyRequests", "TooManyRequestsException"]);
 /** What stores answer that do not know an operation, or want it said otherwise. */
 const REFUSING_CODES: ReadonlySet<string> = new Set(["InvalidRequest", "InvalidDigest", "MissingContentMD5", "NotImplemented", "MethodNotAllowed", "UnsupportedOperation", "MalformedXML"]);
@@ -99,8 +101,11 @@ function factsOf(error: unknown): ErrorFacts {
   if (!(error instanceof Error)) return { code: "Error", status: 0, message: String(error), requestId: undefined };
   const metadata: { readonly httpStatusCode?: number; readonly requestId?: string } = "$metadata" in error && typeof error.$metadata === "object" ? (error.$metadata ?? {}) : {};
   const named = "Code" in error && typeof error.Code === "string" ? error.Code : error instanceof StoreConnectionError ? error.code : error.name;
+  const status = metadata.httpStatusCode ?? 0;
+  // What the store itself says has a code. The SDK's text about anything else is of no use: it tells how to look at the answer.
+  if (status >= 200 && status < 300 && !("Code" in error) && !("$fault" in error)) return { code: UNREADABLE, status, message: "the store's answer cannot be read", requestId: metadata.requestId };
   // Answers to HEAD have no body to say why in.
   const code = named === "Unknown" ? "the store gives no reason" : named;
   const message = error.message === "UnknownError" || error.message === "" ? code : error.message;
-  return { code, status: metadata.httpStatusCode ?? 0, message, requestId: metadata.requestId };
+  return { code, status, message, requestId: metadata.requestId };
 }
