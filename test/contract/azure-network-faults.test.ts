@@ -29,6 +29,7 @@ async function startSubject(): Promise<FaultySubject> {
   return {
     endpoint: azurite.url,
     partBytes: PART_BYTES,
+    minSilenceMs: 250,
     maxTries: MAX_TRIES,
     refusals: {
       internal: refusal(500, "InternalError", MAX_TRIES),

@@ -22,6 +22,7 @@ async function startSubject(): Promise<FaultySubject> {
   return {
     endpoint: server.url,
     partBytes: PART_BYTES,
+    minSilenceMs: 250,
     maxTries: MAX_TRIES,
     refusals: {
       internal: refusal(500, "backendError", MAX_TRIES),

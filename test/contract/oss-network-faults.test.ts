@@ -23,6 +23,7 @@ async function startSubject(): Promise<FaultySubject> {
   return {
     endpoint: server.endpoint,
     partBytes: PART_BYTES,
+    minSilenceMs: 250,
     maxTries: MAX_TRIES,
     refusals: {
       internal: refusal(500, "InternalError", MAX_TRIES),

@@ -9,7 +9,7 @@ import { type FaultySubject, type Refusal, storeFaults } from "./store-faults.ts
 
 const BUCKET = "faults";
 const PART_BYTES = 5 * 1024 * 1024;
-const MAX_RETRIES = 3;
+const MAX_RETRIES = 5;
 
 function refusal(status: number, code: string, maxTries: number): Refusal {
   const attempts = maxTries === 1 ? "" : `, ${maxTries} attempts`;
@@ -27,6 +27,7 @@ async function startSubject(): Promise<FaultySubject> {
   return {
     endpoint: ceph.endpoint,
     partBytes: PART_BYTES,
+    minSilenceMs: 1000,
     maxTries: MAX_RETRIES + 1,
     refusals: {
       internal: refusal(500, "InternalError", MAX_RETRIES + 1),
