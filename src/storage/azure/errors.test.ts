@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { StoreConnectionError } from "../object-store/http-client.ts";
+import { StoreConnectionError } from "../object-store/connection-error.ts";
 import { AzureCallError, callFailure, isTransient } from "./errors.ts";
 
 const CALL = { operation: "Get Blob", target: "container/some/name" };

@@ -1,5 +1,5 @@
 import { PathNotFoundError } from "../errors.ts";
-import { StoreConnectionError } from "../object-store/http-client.ts";
+import { StoreConnectionError } from "../object-store/connection-error.ts";
 
 /** The driver's name in the configuration and in error texts. */
 export const AZURE = "azure";

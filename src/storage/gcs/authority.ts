@@ -1,6 +1,6 @@
 import { createPrivateKey, type KeyObject } from "node:crypto";
 import type { Storage } from "@google-cloud/storage";
-import { StoreConnectionError } from "../object-store/http-client.ts";
+import { StoreConnectionError } from "../object-store/connection-error.ts";
 
 /** A client of the SDK that gets access tokens. */
 type TokenClient = Awaited<ReturnType<Storage["authClient"]["getClient"]>>;

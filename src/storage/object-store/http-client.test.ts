@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { createServer, type Server, type Socket } from "node:net";
-import { HttpClient, StoreConnectionError } from "./http-client.ts";
+import { StoreConnectionError } from "./connection-error.ts";
+import { HttpClient } from "./http-client.ts";
 
 const SILENCE_MS = 300;
 

@@ -1,5 +1,7 @@
 import { Agent as HttpAgent, type AgentOptions, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, request as httpRequest } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import { connectionError, StoreConnectionError } from "./connection-error.ts";
+import { Downloads } from "./downloads.ts";
 import type { ByteSource } from "./resumed-stream.ts";
 
 /** Bodies go out in pieces of this size: a part is never copied whole. */
@@ -45,27 +47,20 @@ export interface HttpClientOptions {
   readonly skipVerify?: boolean;
 }
 
-/** The connection broke, or the store was silent for too long. */
-export class StoreConnectionError extends Error {
-  readonly code: string;
-  constructor(message: string, code: string, cause?: unknown) {
-    super(message, cause === undefined ? undefined : { cause });
-    this.name = "StoreConnectionError";
-    this.code = code;
-  }
-}
-
 /**
- * HTTP to a store, through node:http. Not through fetch, of which Bun allows 256 at a time in the whole process, responses that slow
- * clients read included. An answer of any status is an answer; redirects are not followed.
+ * HTTP to a store, through node:http, and for content, where no proxy may stand between, past it. Not through fetch, of which Bun
+ * allows 256 at a time in the whole process, responses that slow clients read included. An answer of any status is an answer;
+ * redirects are not followed.
  */
 export class HttpClient {
   readonly #silenceMs: number;
   readonly #http: HttpAgent;
   readonly #https: HttpsAgent;
+  readonly #downloads: Downloads | undefined;
 
   constructor(options: HttpClientOptions) {
     this.#silenceMs = options.silenceMs;
+    this.#downloads = namesProxy(options.proxyEnv) ? undefined : new Downloads(options);
     // `proxyEnv` is newer than the type declarations.
     const agent: AgentOptions & { readonly proxyEnv: Readonly<Record<string, string | undefined>> } = {
       keepAlive: true,
@@ -88,9 +83,10 @@ export class HttpClient {
 
   /** Sends a request. Only an answer of success is left open; of any other the body is read. @throws as `send` */
   async open(request: StoreRequest, signal?: AbortSignal): Promise<OpenAnswer | StoreAnswer> {
+    if (this.#downloads !== undefined && request.method === "GET") return await this.#download(this.#downloads, request, signal);
     return await this.#exchange<OpenAnswer | StoreAnswer>(request, signal, async (incoming, watch) => {
       const { statusCode: status = 0, headers } = incoming;
-      if (status === 200 || status === 206) return { status, headers, content: new ContentReader(incoming, this.#silenceMs) };
+      if (isContent(status)) return { status, headers, content: new ContentReader(incoming, this.#silenceMs) };
       return { status, headers, body: await collect(incoming, { isHead: false, watch }) };
     });
   }
@@ -99,6 +95,18 @@ export class HttpClient {
   close(): void {
     this.#http.destroy();
     this.#https.destroy();
+    this.#downloads?.close();
+  }
+
+  async #download(downloads: Downloads, { url, path = `${url.pathname}${url.search}`, headers = {} }: StoreRequest, signal: AbortSignal | undefined): Promise<OpenAnswer | StoreAnswer> {
+    try {
+      const answer = await downloads.get({ url, path, headers }, signal);
+      if (isContent(answer.status)) return answer;
+      return { status: answer.status, headers: answer.headers, body: await collectSource(answer.content) };
+    } catch (error) {
+      if (error instanceof StoreConnectionError) this.#closeIdle();
+      throw error;
+    }
   }
 
   async #exchange<T>(request: StoreRequest, signal: AbortSignal | undefined, read: (incoming: IncomingMessage, watch: SilenceWatch) => Promise<T>): Promise<T> {
@@ -139,6 +147,7 @@ export class HttpClient {
   /** Where one connection has died without a sign others may have, too: the next try is to find a new one. */
   #closeIdle(): void {
     for (const { freeSockets } of [this.#http, this.#https]) for (const sockets of Object.values(freeSockets)) for (const socket of sockets ?? []) socket.destroy();
+    this.#downloads?.closeIdle();
   }
 }
 
@@ -256,16 +265,26 @@ async function collect(incoming: IncomingMessage, { isHead, watch }: { readonly 
   return Buffer.concat(chunks);
 }
 
-/** Marks what the network does as worth another try; everything else stays as it is. */
-function connectionError(error: unknown, what: string): unknown {
-  if (error instanceof StoreConnectionError || !(error instanceof Error)) return error;
-  const code = "code" in error && typeof error.code === "string" ? error.code : undefined;
-  if (code === undefined || isCertificateError(code)) return error;
-  return new StoreConnectionError(`${what}: ${error.message}`, code, error);
+async function collectSource(source: ByteSource): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for (let chunk = await source.next(); chunk !== undefined; chunk = await source.next()) {
+    chunks.push(chunk);
+    sizeBytes += chunk.length;
+    if (sizeBytes <= MAX_ANSWER_BYTES) continue;
+    source.close();
+    throw new Error(`the store's answer is longer than ${MAX_ANSWER_BYTES} bytes`);
+  }
+  return Buffer.concat(chunks);
 }
 
-function isCertificateError(code: string): boolean {
-  return /CERT|SELF_SIGNED|UNABLE_TO_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH|PATH_LENGTH_EXCEEDED|ERR_TLS_/.test(code);
+function isContent(status: number): boolean {
+  return status === 200 || status === 206;
+}
+
+/** Whether any proxy is named; which requests it is for is left to node:http. */
+function namesProxy(env: Readonly<Record<string, string | undefined>>): boolean {
+  return Object.entries(env).some(([name, value]) => /^https?_proxy$/i.test(name) && value !== undefined && value !== "");
 }
 
 function asError(reason: unknown): Error {

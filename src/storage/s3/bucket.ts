@@ -1,6 +1,6 @@
 import type { ListObjectsV2CommandOutput, ObjectCannedACL, PutObjectCommandInput, S3Client, ServerSideEncryption, StorageClass } from "@aws-sdk/client-s3";
 import type { KeyPage, KeyPageRequest } from "../object-store/children.ts";
-import { StoreConnectionError } from "../object-store/http-client.ts";
+import { StoreConnectionError } from "../object-store/connection-error.ts";
 import { ObjectKeys } from "../object-store/keys.ts";
 import { type Content, type ListedObject, type ListedUpload, type MultipartBucket, type ObjectFacts, type Part, type Range, type ReadFailure, type UploadRef } from "../object-store/multipart/bucket.ts";
 import { type RetryPolicy, retry } from "../object-store/retry.ts";

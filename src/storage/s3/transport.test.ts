@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { createServer, type Server, type Socket } from "node:net";
 import { SILENT_LOGGER } from "../../telemetry/log.ts";
-import { StoreConnectionError } from "../object-store/http-client.ts";
+import { StoreConnectionError } from "../object-store/connection-error.ts";
 import { RequestLog } from "./request-log.ts";
 import { pathAndQuery, type SignedRequest, Transport } from "./transport.ts";
 
