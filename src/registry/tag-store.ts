@@ -8,10 +8,14 @@ import { PathNotFoundError } from "../storage/errors.ts";
 import { tagCurrentLink, tagFolder, tagIndexLink, tagsFolder } from "./layout.ts";
 import type { LinkFiles } from "./link-files.ts";
 import { childPages } from "./list-children.ts";
+import { ProvenReads, type Witness } from "./proven-reads.ts";
 import type { Page, PageRequest, Tags } from "./registry.ts";
 
 /** Children of the tags' folder asked for at once where all are wanted: every call to an object store would begin anew. */
 const ALL = 100_000;
+/** Pages that are remembered, and the tags on them: some 20 MiB. */
+const MAX_PAGES = 10_000;
+const MAX_PAGE_TAGS = 200_000;
 
 /** How tags are treated. */
 export interface TagStoreOptions {
@@ -27,9 +31,11 @@ export class TagStore implements Tags {
   readonly #options: TagStoreOptions;
   /** By tag: that a tag which was moved on is not removed with what it pointed to before. */
   readonly #locks = new KeyedLock();
+  readonly #pages: ProvenReads<Page<string>>;
 
   constructor(driver: StorageDriver, links: LinkFiles, options: TagStoreOptions) {
     this.#driver = driver;
+    this.#pages = new ProvenReads(driver, { maxResults: MAX_PAGES, maxWeight: MAX_PAGE_TAGS });
     this.#links = links;
     this.#options = options;
   }
@@ -37,11 +43,16 @@ export class TagStore implements Tags {
   // As in distribution a tag's folder is enough to be listed: looking into each would make the list many times dearer.
   async list(name: RepositoryName, page: PageRequest): Promise<Page<string>> {
     if (page.limit === 0) return { items: [], more: false };
+    const key = `${name} ${page.limit ?? ""} ${page.last ?? ""}`;
+    return this.#pages.peek(key) ?? (await this.#pages.read(key, (store) => this.#readPage(store, name, page), ({ items }) => items.length + 1));
+  }
+
+  async #readPage(store: Witness, name: RepositoryName, page: PageRequest): Promise<Page<string>> {
     const items: string[] = [];
     try {
       // One more than wanted tells whether the list goes on.
       const pageSize = page.limit === undefined ? ALL : page.limit + 1;
-      for await (const entries of childPages(this.#driver, tagsFolder(name), { startAfter: page.last, pageSize })) {
+      for await (const entries of childPages(store, tagsFolder(name), { startAfter: page.last, pageSize })) {
         for (const entry of entries) {
           if (!entry.isDirectory || !isTag(entry.name)) continue;
           if (items.length === page.limit) return { items, more: true };
