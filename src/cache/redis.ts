@@ -1,10 +1,12 @@
 import { readFileSync } from "node:fs";
-import type { Cluster, Redis } from "ioredis";
+import type { Cluster, CommonRedisOptions, Redis } from "ioredis";
 import type { Clock } from "../lib/clock.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { CachedDescriptor, DescriptorCache } from "./descriptor-cache.ts";
 import type { RedisOptions } from "./redis-options.ts";
+
+type CommonOptions = Pick<CommonRedisOptions, "username" | "password" | "connectionName" | "connectTimeout" | "commandTimeout" | "maxRetriesPerRequest" | "protocol" | "disableClientInfo" | "clientInfoTag">;
 
 const DEFAULT_PORT = 6379;
 /** For how long nothing is asked after a server that is connected did not answer. */
@@ -37,14 +39,19 @@ export async function openRedisCache(options: RedisOptions, deps: RedisDeps): Pr
     return new RedisCache(new sdk.Redis({ ...client, ...login, ...securedSentinels, db: options.db, sentinels: nodes, name: mastername, sentinelRetryStrategy: client.retryStrategy }), deps);
   }
   if (nodes.length > 1) {
-    const cluster = { enableOfflineQueue: false, clusterRetryStrategy: client.retryStrategy, maxRedirections: options.maxredirects, scaleReads: options.readonly ? "slave" : "master" } as const;
+    const cluster = { enableOfflineQueue: false, clusterRetryStrategy: client.retryStrategy, maxRedirections: options.maxredirects, scaleReads: readsFrom(options) } as const;
     return new RedisCache(new sdk.Cluster(nodes, { ...cluster, redisOptions: { ...common, ...secured } }), deps);
   }
   return new RedisCache(new sdk.Redis({ ...client, ...nodes[0], db: options.db }), deps);
 }
 
-function commonOptions(options: RedisOptions): { username?: string; password?: string; connectionName?: string; connectTimeout?: number; commandTimeout?: number; maxRetriesPerRequest: number } {
-  const { username, password, clientname, dialtimeout, readtimeout, writetimeout, maxretries } = options;
+function readsFrom({ readonly, routerandomly }: RedisOptions): "master" | "slave" | "all" {
+  if (routerandomly) return "all";
+  return readonly ? "slave" : "master";
+}
+
+function commonOptions(options: RedisOptions): CommonOptions {
+  const { username, password, clientname, dialtimeout, readtimeout, writetimeout, maxretries, protocol, disableidentity, identitysuffix } = options;
   const timeoutMs = Math.max(readtimeout, writetimeout);
   return {
     ...(username === undefined ? {} : { username }),
@@ -52,13 +59,16 @@ function commonOptions(options: RedisOptions): { username?: string; password?: s
     ...(clientname === undefined ? {} : { connectionName: clientname }),
     ...(dialtimeout > 0 ? { connectTimeout: dialtimeout } : {}),
     ...(timeoutMs > 0 ? { commandTimeout: timeoutMs } : {}),
+    ...(identitysuffix === undefined || identitysuffix === "" ? {} : { clientInfoTag: identitysuffix }),
+    disableClientInfo: disableidentity,
+    protocol: protocol === 2 ? 2 : 3,
     maxRetriesPerRequest: Math.max(0, maxretries),
   };
 }
 
-/** Before a server is looked for again. */
+/** Before a server is looked for again. @param times 1 for the first time. */
 function pauseMs({ minretrybackoff, maxretrybackoff }: RedisOptions, times: number): number {
-  return Math.min(Math.max(1, maxretrybackoff), Math.max(1, minretrybackoff) * 2 ** Math.min(times, 20));
+  return Math.min(Math.max(1, maxretrybackoff), Math.max(1, minretrybackoff) * 2 ** Math.min(times - 1, 20));
 }
 
 function tlsOptions({ certificate, key, rootcas, clientcas }: RedisOptions["tls"]): { cert?: string; key?: string; ca?: string[] } | undefined {

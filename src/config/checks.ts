@@ -61,7 +61,9 @@ function checkRegularExpressions(config: Config, report: Report): void {
 
 function checkMiddleware(config: Config, report: Report): void {
   for (const kind of ["registry", "repository"] as const) {
-    for (const [index, entry] of config.middleware[kind].entries()) report(`middleware.${kind}[${index}].name`, `no ${kind} middleware registered with name: ${entry.name}; there are none of that kind`);
+    for (const [index, entry] of config.middleware[kind].entries()) {
+      if (!entry.disabled) report(`middleware.${kind}[${index}].name`, `no ${kind} middleware registered with name: ${entry.name}; there are none of that kind`);
+    }
   }
   for (const [index, entry] of config.middleware.storage.entries()) {
     const parsed = entry.disabled ? [] : parseMiddleware(entry);

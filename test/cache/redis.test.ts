@@ -1,49 +1,18 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import type { DescriptorCache } from "../../src/cache/descriptor-cache.ts";
-import { openRedisCache } from "../../src/cache/redis.ts";
-import { REDIS_OPTIONS } from "../../src/cache/redis-options.ts";
-import { SYSTEM_CLOCK } from "../../src/lib/clock.ts";
 import { digestOf } from "../../src/oci/digest.ts";
-import type { Logger } from "../../src/telemetry/log.ts";
 import { expectStatus, pushBlob } from "../support/http.ts";
 import { makeCertificate } from "../support/certificates.ts";
 import { startRegistry } from "../support/registry-process.ts";
 import { startRedis, startRedisCluster } from "../support/redis.ts";
 import { describeWith } from "../support/services.ts";
 import { tempFolder } from "../support/temp-folder.ts";
-
-const DIGEST = digestOf(Buffer.from("a blob"));
-const KNOWN = { sizeBytes: 6, mediaType: "application/octet-stream" };
-
-interface Opened extends AsyncDisposable {
-  readonly cache: DescriptorCache;
-  readonly lines: string[];
-}
-
-async function open(options: object, clock = SYSTEM_CLOCK): Promise<Opened> {
-  const lines: string[] = [];
-  const write = (level: string) => (message: string, fields?: object) => void lines.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`);
-  const log: Logger = { isEnabled: () => true, debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error"), child: () => log };
-  const cache = await openRedisCache(REDIS_OPTIONS.parse(options), { log, clock });
-  return { cache, lines, [Symbol.asyncDispose]: () => cache[Symbol.asyncDispose]() };
-}
-
-/** Keeps something until it is found: connecting takes a moment. */
-async function roundTrip({ cache, lines }: Opened): Promise<void> {
-  for (let tries = 0; tries < 200; tries++) {
-    await cache.set(DIGEST, KNOWN);
-    const found = await cache.get(DIGEST);
-    if (found !== undefined) return expect(found).toEqual(KNOWN);
-    await Bun.sleep(50);
-  }
-  throw new Error(`nothing is kept:\n${lines.join("\n")}`);
-}
+import { DIGEST, KNOWN, openCache, roundTrip } from "./open-cache.ts";
 
 describeWith(["redis"], "openRedisCache", () => {
   test("keeps sizes under distribution's keys, and forgets them", async () => {
     await using redis = await startRedis();
-    await using opened = await open({ addrs: [redis.address], clientname: "registry-one" });
+    await using opened = await openCache({ addrs: [redis.address], clientname: "registry-one" });
     await roundTrip(opened);
     expect((await redis.cli("hmget", `blobs::${DIGEST}`, "digest", "size", "mediatype")).split("\n")).toEqual([DIGEST, "6", KNOWN.mediaType]);
     expect(await redis.cli("hlen", `blobs::${DIGEST}`)).toBe("3");
@@ -56,7 +25,7 @@ describeWith(["redis"], "openRedisCache", () => {
 
   test("believes nothing that cannot be a size", async () => {
     await using redis = await startRedis();
-    await using opened = await open({ addr: redis.address });
+    await using opened = await openCache({ addr: redis.address });
     await roundTrip(opened);
     for (const size of ["", "-1", "6 bytes", "1e9", "99999999999999999999"]) {
       await redis.cli("hset", `blobs::${DIGEST}`, "size", size);
@@ -69,13 +38,13 @@ describeWith(["redis"], "openRedisCache", () => {
 
   test("logs in with a password, and a user, to a database of its own", async () => {
     await using redis = await startRedis(["requirepass secret", "user registry on >hidden ~* +@all"], { cliArguments: ["-a", "secret", "--no-auth-warning"] });
-    await using byPassword = await open({ addr: redis.address, password: "secret", db: 3 });
+    await using byPassword = await openCache({ addr: redis.address, password: "secret", db: 3 });
     await roundTrip(byPassword);
     expect(await redis.cli("-n", "3", "exists", `blobs::${DIGEST}`)).toBe("1");
     expect(await redis.cli("exists", `blobs::${DIGEST}`)).toBe("0");
-    await using byUser = await open({ addrs: [redis.address], username: "registry", password: "hidden" });
+    await using byUser = await openCache({ addrs: [redis.address], username: "registry", password: "hidden" });
     await roundTrip(byUser);
-    await using refused = await open({ addrs: [redis.address], password: "wrong" });
+    await using refused = await openCache({ addrs: [redis.address], password: "wrong" });
     await Bun.sleep(300);
     expect(await refused.cache.get(DIGEST)).toBeUndefined();
     expect(refused.lines.join("\n")).not.toContain("wrong\"");
@@ -91,17 +60,17 @@ describeWith(["redis"], "openRedisCache", () => {
     const at = (name: keyof typeof files): string => join(folder.path, name);
     await using redis = await startRedis([`tls-cert-file ${at("server")}`, `tls-key-file ${at("serverKey")}`, `tls-ca-cert-file ${at("ca")}`]);
     const address = `localhost:${redis.port}`;
-    await using trusted = await open({ addrs: [address], tls: { rootcas: [at("ca")], certificate: at("client"), key: at("clientKey") } });
+    await using trusted = await openCache({ addrs: [address], tls: { rootcas: [at("ca")], certificate: at("client"), key: at("clientKey") } });
     await roundTrip(trusted);
-    await using older = await open({ addrs: [address], tls: { clientcas: [at("ca")], certificate: at("client"), key: at("clientKey") } });
+    await using older = await openCache({ addrs: [address], tls: { clientcas: [at("ca")], certificate: at("client"), key: at("clientKey") } });
     await roundTrip(older);
-    const failure = await open({ addrs: [address], tls: { rootcas: [join(folder.path, "missing")] } }).catch((error: unknown) => error);
+    const failure = await openCache({ addrs: [address], tls: { rootcas: [join(folder.path, "missing")] } }).catch((error: unknown) => error);
     expect(String(failure)).toContain("redis.tls.rootcas: cannot read");
   });
 
   test("uses a cluster", async () => {
     await using cluster = await startRedisCluster();
-    await using opened = await open({ addrs: cluster.nodes.map((node) => node.address) });
+    await using opened = await openCache({ addrs: cluster.nodes.map((node) => node.address) });
     await roundTrip(opened);
     const digests = Array.from({ length: 30 }, (_, index) => digestOf(Buffer.from(`blob ${index}`)));
     for (const digest of digests) await opened.cache.set(digest, KNOWN);
@@ -112,14 +81,14 @@ describeWith(["redis"], "openRedisCache", () => {
   test("finds the master by sentinels", async () => {
     await using redis = await startRedis();
     await using sentinel = await startRedis([`sentinel monitor the-master 127.0.0.1 ${redis.port} 1`], { sentinel: true });
-    await using opened = await open({ addrs: [sentinel.address], mastername: "the-master" });
+    await using opened = await openCache({ addrs: [sentinel.address], mastername: "the-master" });
     await roundTrip(opened);
     expect(await redis.cli("exists", `blobs::${DIGEST}`)).toBe("1");
   });
 
   test("is empty while Redis is away, says so once, and is back by itself", async () => {
     await using redis = await startRedis();
-    await using opened = await open({ addrs: [redis.address] });
+    await using opened = await openCache({ addrs: [redis.address] });
     await roundTrip(opened);
     await redis.kill();
     await Bun.sleep(200);
@@ -153,7 +122,7 @@ describeWith(["redis"], "openRedisCache", () => {
   test("starts without Redis, and finds it later", async () => {
     await using redis = await startRedis();
     await redis.kill();
-    await using opened = await open({ addrs: [redis.address] });
+    await using opened = await openCache({ addrs: [redis.address] });
     expect(await opened.cache.get(DIGEST)).toBeUndefined();
     await redis.restart();
     await roundTrip(opened);
@@ -161,7 +130,7 @@ describeWith(["redis"], "openRedisCache", () => {
 
   test("does not wait for a server that hangs, but once", async () => {
     await using redis = await startRedis();
-    await using opened = await open({ addrs: [redis.address], readtimeout: "300ms", writetimeout: "300ms" });
+    await using opened = await openCache({ addrs: [redis.address], readtimeout: "300ms", writetimeout: "300ms" });
     await roundTrip(opened);
     redis.signal("SIGSTOP");
     const started = performance.now();

@@ -4,30 +4,24 @@ import { applyEnvironment } from "../../src/config/env.ts";
 import { CONFIG_SCHEMA } from "../../src/config/schema.ts";
 import { findOddKeys } from "../../src/config/unknown-keys.ts";
 import { readYaml } from "../../src/config/yaml.ts";
-import { KEY_TESTS, UNTESTED } from "./keys.ts";
-import { type SchemaKey, schemaKeys } from "./schema-keys.ts";
+import { KEY_TESTS } from "./keys.ts";
+import { schemaKeys } from "./schema-keys.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const KEYS = schemaKeys();
 const TESTED: ReadonlySet<string> = new Set(KEY_TESTS.flatMap(({ keys }) => keys));
 
-function untestedReason(key: string): string | undefined {
-  return UNTESTED.find(({ keys }) => keys.some((name) => name === key || (name.endsWith(".") && key.startsWith(name))))?.reason;
-}
-
 describe("every key of the schema", () => {
-  test("that has an effect is paired with the test that sees it, or is in the list of those without", () => {
-    const missing = KEYS.filter(({ key, inert }) => inert === undefined && !TESTED.has(key) && untestedReason(key) === undefined);
+  test("that has an effect is paired with the test that sees it", () => {
+    const missing = KEYS.filter(({ key, inert }) => inert === undefined && !TESTED.has(key));
     expect(missing.map(({ key }) => key)).toEqual([]);
   });
 
-  test("is paired once with a test or a reason, and only if there is such a key", () => {
+  test("is paired once, and only if there is such a key", () => {
     const known = new Set(KEYS.map(({ key }) => key));
     const paired = KEY_TESTS.flatMap(({ keys }) => keys);
     expect(paired.filter((key) => !known.has(key))).toEqual([]);
     expect(paired.filter((key, index) => paired.indexOf(key) !== index)).toEqual([]);
-    expect(paired.filter((key) => untestedReason(key) !== undefined)).toEqual([]);
-    expect(UNTESTED.flatMap(({ keys }) => keys).filter((name) => !KEYS.some(({ key }) => key === name || key.startsWith(name)))).toEqual([]);
   });
 
   test("that has an effect says which", () => {
@@ -63,20 +57,9 @@ test("every test that a key is paired with exists", async () => {
 
 test("the keys are counted", () => {
   const inert = KEYS.filter((key) => key.inert !== undefined);
-  const untested = KEYS.filter((key) => key.inert === undefined && untestedReason(key.key) !== undefined);
-  console.log(`${KEYS.length} keys: ${KEYS.length - inert.length - untested.length} with a test of their effect, ${inert.length} without effect, ${untested.length} not tested`);
-  for (const [reason, keys] of byReason(untested)) console.log(`not tested (${reason}): ${keys.join(", ")}`);
+  console.log(`${KEYS.length} keys: ${KEYS.length - inert.length} with a test of their effect, ${inert.length} without effect`);
   expect(KEYS.length).toBeGreaterThan(300);
 });
-
-function byReason(keys: readonly SchemaKey[]): ReadonlyMap<string, readonly string[]> {
-  const groups = new Map<string, string[]>();
-  for (const { key } of keys) {
-    const reason = untestedReason(key) ?? "";
-    groups.set(reason, [...(groups.get(reason) ?? []), key]);
-  }
-  return groups;
-}
 
 /** `REGISTRY_HEALTH_FILE_0_INTERVAL` of `health.file[].interval`. */
 function variableOf(key: string): string {

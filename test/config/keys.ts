@@ -6,12 +6,6 @@ export interface KeyTest {
   readonly keys: readonly string[];
 }
 
-/** Keys that no test sees the effect of, and why. */
-export interface Untested {
-  readonly keys: readonly string[];
-  readonly reason: string;
-}
-
 /**
  * Every key of the configuration, beside the test that sees its effect: over a process that serves, or, where the effect lies in what
  * a driver asks of its store, over the driver. Keys that say of themselves that they have none are left out.
@@ -156,6 +150,7 @@ export const KEY_TESTS: readonly KeyTest[] = [
 
   { file: "test/config/load.test.ts", test: "a registry middleware", keys: ["middleware.registry[].name"] },
   { file: "test/config/load.test.ts", test: "a repository middleware", keys: ["middleware.repository[].name"] },
+  { file: "test/config/load.test.ts", test: "middlewares that there are none of may be there when they are disabled", keys: ["middleware.registry[].disabled", "middleware.repository[].disabled"] },
 
   { file: "test/config/storage.test.ts", test: "catalog.maxentries and tags.maxtags: the longest page", keys: ["catalog.maxentries", "tags.maxtags"] },
 
@@ -269,11 +264,16 @@ function redisTests(): readonly KeyTest[] {
     ["finds the master by sentinels", ["mastername"]],
     ["does not wait for a server that hangs, but once", ["readtimeout", "writetimeout"]],
   ];
-  return rows.map(([test, keys]) => ({ file: "test/cache/redis.test.ts", test, keys: keys.map((key) => `redis.${key}`) }));
+  const optionRows: typeof rows = [
+    ["redis.protocol: 3, or 2 where that is wanted", ["protocol"]],
+    ["redis.sentinelusername and sentinelpassword: sentinels that want a login", ["sentinelusername", "sentinelpassword"]],
+    ["redis.maxretries: so many connections are tried until a request whose connection broke is given up", ["maxretries"]],
+    ["redis.minretrybackoff and maxretrybackoff: a server that is away is looked for after doubled pauses, up to the longest", ["minretrybackoff", "maxretrybackoff"]],
+    ["redis.dialtimeout: a connection that is not made in time is tried anew", ["dialtimeout"]],
+    ["redis.maxredirects: so often a request is sent on to where a cluster says", ["maxredirects"]],
+    ["redis.readonly and routerandomly: reads go to replicas of a cluster, or to all of its nodes", ["readonly", "routerandomly"]],
+    ["redis.disableidentity and identitysuffix: what the server is told of the client", ["disableidentity", "identitysuffix"]],
+  ];
+  const named = (file: string, [test, keys]: (typeof rows)[number]): KeyTest => ({ file, test, keys: keys.map((key) => `redis.${key}`) });
+  return [...rows.map((row) => named("test/cache/redis.test.ts", row)), ...optionRows.map((row) => named("test/cache/redis-options.test.ts", row))];
 }
-
-/** A name that ends with a dot stands for all keys of that section. */
-export const UNTESTED: readonly Untested[] = [
-  { keys: ["maxretries", "minretrybackoff", "maxretrybackoff", "dialtimeout", "maxredirects", "readonly", "sentinelusername", "sentinelpassword"].map((key) => `redis.${key}`), reason: "handed to the Redis client, which is trusted with them" },
-  { keys: ["registry", "repository"].flatMap((kind) => [`middleware.${kind}[].disabled`, `middleware.${kind}[].options`]), reason: "there are no middlewares of these kinds: whatever the name is, it is refused" },
-];

@@ -128,6 +128,11 @@ describe("habits of the originals", () => {
     const text = `${BASE}reporting: {bugsnag: {apikey: x}}\nredis: {addrs: ["h:1"], poolsize: 5}\n`;
     expect((await load(text)).warnings.map((warning) => warning.key).sort()).toEqual(["redis.poolsize", "reporting"]);
   });
+  test("middlewares that there are none of may be there when they are disabled", async () => {
+    const { config, warnings } = await load(`${BASE}middleware: {registry: [{name: magic, disabled: true}], repository: [{name: more, disabled: true, options: {a: b}}]}\n`);
+    expect([config.middleware.registry.length, config.middleware.repository.length]).toEqual([1, 1]);
+    expect(warnings.map(({ message }) => message)).toEqual(["has no effect: there are no middlewares of this kind"]);
+  });
   test("the last of two equal keys wins, with a warning", async () => {
     const { config, warnings } = await load(`${BASE}http: {addr: ":1"}\nhttp: {addr: ":2"}\n`);
     expect(config.http.addr).toBe(":2");

@@ -22,7 +22,7 @@ export const AZURE_OPTIONS = z
     max_retries: integer({ min: -1 }).prefault(5).describe("How often a pending copy is looked at; -1: not at all."),
     retry_delay: duration({ min: 0 }).prefault("100ms").describe("Time before the first look; before the second it is twice as long, and so on."),
     skipverify: flag().prefault(false).describe("Do not verify the service's certificate."),
-    connectionstring: secret().optional().meta({ secret: true, inert: "accountname and credentials say the same" }),
+    connectionstring: secret().optional().meta({ secret: true, inert: "distribution reads it and makes nothing of it either; set accountname and accountkey, or credentials" }),
     useragent: text().optional().describe("What requests are sent as; default the program's name and version."),
   })
   .superRefine((options, context) => {

@@ -7,10 +7,12 @@ const ENTRY = z.object({
   options: z.record(z.string(), z.unknown()).prefault({}).describe("What it needs."),
 });
 
+const NONE = ENTRY.extend({ options: z.record(z.string(), z.unknown()).optional().meta({ inert: "there are no middlewares of this kind" }) });
+
 /** `middleware`; there are none for registry and repository. */
 export const MIDDLEWARE_OPTIONS = z.object({
-  registry: z.array(ENTRY).prefault([]).describe("There are none: every name is refused."),
-  repository: z.array(ENTRY).prefault([]).describe("There are none: every name is refused."),
+  registry: z.array(NONE).prefault([]).describe("There are none: every name is refused, unless it is disabled."),
+  repository: z.array(NONE).prefault([]).describe("There are none: every name is refused, unless it is disabled."),
   storage: z.array(ENTRY).prefault([]).describe("Change the URLs that clients are sent to, one after the other: cloudfront, redirect, rewrite."),
 });
 
