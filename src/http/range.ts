@@ -11,7 +11,8 @@ export interface ResolvedRange {
  * @see RFC 9110, section 14
  */
 export function resolveRange(header: string, sizeBytes: number): ResolvedRange | "unsatisfiable" | undefined {
-  const match = /^bytes=\s*(\d*)\s*-\s*(\d*)\s*$/.exec(header);
+  // Nothing in it matches the same blanks in two ways: a long row of them would be tried in every split.
+  const match = /^bytes=\s*(?:(\d+)\s*)?-\s*(?:(\d+)\s*)?$/.exec(header);
   if (match === null) {
     // Several ranges may be answered with the whole; a `bytes` range that is no range is refused, as distribution does.
     return /^bytes=/.test(header) && !header.includes(",") ? "unsatisfiable" : undefined;

@@ -16,9 +16,12 @@ const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 /** The longest repository name, in characters. */
 export const MAX_NAME_LENGTH = 255;
 
-/** Whether a text has the form of a repository name, whatever its length. */
+/** No name of such a length is of use to anybody, and looking through a long one takes its time. */
+const MAX_FORM_LENGTH = 4096;
+
+/** Whether a text has the form of a repository name, which it may have although it is too long for one. */
 export function hasNameForm(text: string): boolean {
-  return NAME.test(text);
+  return text.length <= MAX_FORM_LENGTH && NAME.test(text);
 }
 
 /**

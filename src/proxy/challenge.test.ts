@@ -20,3 +20,9 @@ test.each([
 ])("parseChallenges reads %s", (header, challenges) => {
   expect(parseChallenges(header)).toEqual(challenges);
 });
+
+test("parseChallenges: a long row of blanks takes no time", () => {
+  const startedAt = performance.now();
+  for (const blank of [" ", "\t"]) expect(parseChallenges(`Bearer${blank.repeat(100_000)}realm="x"${blank.repeat(100_000)}`)).toEqual([{ scheme: "bearer", parameters: { realm: "x" } }]);
+  expect(performance.now() - startedAt).toBeLessThan(2_000);
+});

@@ -324,5 +324,5 @@ function nextPath(response: Response, below: string): string | undefined {
 }
 
 function linkTarget(response: Response): string | undefined {
-  return /<([^>]*)>\s*;[^,]*\brel="?next"?/.exec(response.headers.get("link") ?? "")?.[1];
+  return /<([^<>]*)>\s*;[^,<]*\brel="?next"?/.exec(response.headers.get("link") ?? "")?.[1];
 }
