@@ -7,18 +7,18 @@ import { SILENT_LOGGER } from "../../src/telemetry/log.ts";
 import { digestOf, seededBytes } from "../support/http.ts";
 import { startCuttingProxy } from "../support/oss/cutting-proxy.ts";
 import { OssRefusal } from "../support/oss/error.ts";
-import { errorResponse, type OssServer, ossSection, type SeenRequest, startOssServer } from "../support/oss-server.ts";
+import { errorResponse, type OssServer, ossSection, startOssServer } from "../support/oss-server.ts";
 
 const MIB = 1024 * 1024;
 const CHUNK = 5 * MIB;
-const SILENCE_MS = 400;
+const SILENCE_MS = 1500;
 const CONTENT = seededBytes(CHUNK * 2 + 12_345);
 
 let server: OssServer;
 let driver: StorageDriver;
 
-function open(): Promise<StorageDriver> {
-  return openOssDriver(OSS_OPTIONS.parse(ossSection(server, { chunksize: CHUNK })), { log: SILENT_LOGGER, silenceMs: SILENCE_MS });
+function open(silenceMs = 60_000): Promise<StorageDriver> {
+  return openOssDriver(OSS_OPTIONS.parse(ossSection(server, { chunksize: CHUNK })), { log: SILENT_LOGGER, silenceMs });
 }
 
 beforeEach(async () => {
@@ -81,64 +81,31 @@ async function doEverything(): Promise<void> {
   expect(server.bucket.keys).toEqual([]);
 }
 
-type Fault = (request: SeenRequest, perform: () => Response) => Response | Promise<Response>;
+/** What passes by itself, besides what other stores do, too. */
+const PASSING: readonly ((method: string) => Response)[] = [
+  () => new Response(null, { status: 503 }),
+  (method) => refusal(429, "TooManyRequests", method),
+  // It came too slowly.
+  (method) => refusal(400, "RequestTimeout", method),
+];
 
-/** A stream that breaks off; Bun closes the connection then. */
-function brokenOff(bytes: Uint8Array): ReadableStream<Uint8Array> {
-  let isSent = false;
-  return new ReadableStream({
-    async pull(controller) {
-      if (isSent) {
-        await Bun.sleep(5);
-        controller.error(new Error("broken off"));
-      } else {
-        isSent = true;
-        controller.enqueue(bytes);
-      }
-    },
-  });
-}
-
-const FAULTS: Readonly<Record<string, Fault>> = {
-  "500": ({ method }) => refusal(500, "InternalError", method),
-  "503 without a body": () => new Response(null, { status: 503 }),
-  "502 in HTML": () => new Response("<html>Bad Gateway<p></html>", { status: 502, headers: { "content-type": "text/html" } }),
-  "429": ({ method }) => refusal(429, "TooManyRequests", method),
-  "a request that came too slowly": ({ method }) => refusal(400, "RequestTimeout", method),
-  "an answer that gets lost": ({ method }, perform) => {
-    perform();
-    return refusal(503, "ServiceUnavailable", method);
-  },
-  "an answer that breaks off": async ({ method, key, query }, perform) => {
-    // Bun announces no length for what is streamed; content without one is another matter.
-    if (method === "GET" && key !== "" && query.size === 0) return new Response(null, { status: 503 });
-    const { status, headers, body } = perform();
-    const bytes = body === null ? new Uint8Array() : await new Response(body).bytes();
-    if (bytes.length === 0) return new Response(null, { status: 503 });
-    return new Response(brokenOff(bytes.subarray(0, Math.floor(bytes.length / 2))), { status, headers });
-  },
-};
-
-describe("everything is done nevertheless when each call meets once with", () => {
-  test.each(Object.entries(FAULTS))("%s", async (name, fault) => {
-    const met = new Map<string, SeenRequest>();
-    server.intercept = async (request, perform) => {
-      const call = `${request.method} ${request.key} ${JSON.stringify([...request.query])} ${request.headers.get("range") ?? ""} ${request.sizeBytes}`;
-      if (met.has(call)) return undefined;
-      met.set(call, request);
-      return await fault(request, perform);
-    };
-    await doEverything();
-    expect(met.size).toBeGreaterThan(30);
-    // Of an upload whose name got lost nobody knows, until it is purged.
-    const lost = /lost|breaks off/.test(name) ? [...met.values()].filter(({ method, query }) => method === "POST" && query.has("uploads")) : [];
-    expect(server.bucket.uploads.length).toBeLessThanOrEqual(lost.length);
-  }, 60_000);
+test("everything is done nevertheless when each call meets once with what passes by itself", async () => {
+  const met = new Set<string>();
+  server.intercept = ({ method, key, query, headers, sizeBytes }) => {
+    const call = `${method} ${key} ${JSON.stringify([...query])} ${headers.get("range") ?? ""} ${sizeBytes}`;
+    if (met.has(call)) return undefined;
+    met.add(call);
+    return PASSING[met.size % PASSING.length]?.(method);
+  };
+  await doEverything();
+  expect(met.size).toBeGreaterThan(30);
+  expect(server.bucket.uploads).toEqual([]);
 });
 
 describe("a store that falls silent", () => {
   test("is asked again", async () => {
     await driver.putContent("/file", "text");
+    await using impatient = await open(SILENCE_MS);
     let isFirst = true;
     server.intercept = async ({ method }) => {
       if (method === "HEAD" && isFirst) {
@@ -147,7 +114,7 @@ describe("a store that falls silent", () => {
       }
       return undefined;
     };
-    expect((await driver.stat("/file")).sizeBytes).toBe(4);
+    expect((await impatient.stat("/file")).sizeBytes).toBe(4);
   });
 });
 
