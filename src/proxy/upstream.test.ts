@@ -216,9 +216,8 @@ describe("Upstream over TLS", () => {
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  function serve(tls: Bun.TLSOptions): Bun.Server<undefined> {
-    const headers = { "docker-content-digest": digestOf("x") };
-    return Bun.serve({ port: 0, hostname: "127.0.0.1", tls: { key: read("server.key"), cert: read("server.crt"), ...tls }, fetch: () => new Response(null, { headers }) });
+  function serve(tls: Bun.TLSOptions, fetch = () => new Response(null, { headers: { "docker-content-digest": digestOf("x") } })): Bun.Server<undefined> {
+    return Bun.serve({ port: 0, hostname: "127.0.0.1", tls: { key: read("server.key"), cert: read("server.crt"), ...tls }, fetch });
   }
 
   test("trusts a private authority when it is told to, and only then", async () => {
@@ -236,5 +235,15 @@ describe("Upstream over TLS", () => {
     expect((await open(url, { tls: { ca, certificate: read("client.crt"), key: read("client.key") } }).resolveTag("a", V1)).digest).toBe(digestOf("x"));
     await expect(open(url, { tls: { ca, certificate: undefined, key: undefined } }).resolveTag("a", V1)).rejects.toMatchObject({ problem: "unavailable" });
     await server.stop(true);
+  });
+
+  test("shows its client certificate to nobody whom the upstream redirects to", async () => {
+    const ca = [read("ca.crt")];
+    const stranger = serve({ ca: ca[0], requestCert: true, rejectUnauthorized: true });
+    const upstream = serve({}, () => Response.redirect(`https://127.0.0.1:${stranger.port}/`, 307));
+    const tls = { ca, certificate: read("client.crt"), key: read("client.key") };
+    const error: unknown = await open(`https://127.0.0.1:${upstream.port}`, { tls }).resolveTag("a", V1).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ problem: "unavailable" });
+    await Promise.all([stranger.stop(true), upstream.stop(true)]);
   });
 });

@@ -4,7 +4,7 @@ import { algorithmOf, type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { isTag, type Tag } from "../oci/name.ts";
 import { MEDIA_TYPES } from "../oci/media-types.ts";
 import type { CredentialSource } from "./credentials.ts";
-import { UpstreamAuth } from "./upstream-auth.ts";
+import { isTrustedRealm, UpstreamAuth } from "./upstream-auth.ts";
 import { UpstreamError } from "./upstream-error.ts";
 import { readBody, readJson, retryAfterOf, sizeOf } from "./upstream-response.ts";
 
@@ -281,7 +281,7 @@ export class Upstream {
   async #send(url: URL, init: { readonly method: "GET" | "HEAD"; readonly headers: Headers; readonly signal: AbortSignal }): Promise<Response> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await fetch(url.href, { ...init, redirect: "manual", decompress: false, ...outgoingProxy(url), ...this.#tls() } as BunFetchRequestInit);
+        return await fetch(url.href, { ...init, redirect: "manual", decompress: false, ...outgoingProxy(url), ...this.#tls(url) } as BunFetchRequestInit);
       } catch (error) {
         // A connection that was kept may have been closed by the other side just now: a new one decides.
         if (attempt === 1 && !init.signal.aborted && (error as { code?: unknown }).code === "ECONNRESET") continue;
@@ -291,9 +291,10 @@ export class Upstream {
     }
   }
 
-  #tls(): { readonly tls?: BunFetchRequestInitTLS } {
-    const { tls } = this.#parts;
+  #tls(url: URL): { readonly tls?: BunFetchRequestInitTLS } {
+    const { tls, trustedRealms } = this.#parts;
     if (tls === undefined) return {};
+    if (!isTrustedRealm(url, this.#parts.url, trustedRealms)) return tls.ca === undefined ? {} : { tls: { ca: [...tls.ca] } };
     return {
       tls: {
         ...(tls.ca !== undefined && { ca: [...tls.ca] }),
