@@ -7,6 +7,7 @@ import type { Logger } from "../telemetry/log.ts";
 import type { Acme } from "./acme.ts";
 import type { AlpnChallenges } from "./acme/alpn-challenges.ts";
 import type { ConnectionLimit } from "./connection-limit.ts";
+import type { InheritedSocket } from "./inherited-socket.ts";
 import { listen, type ListenAddress, type Listener, type ListenOptions, parseAddress } from "./listen.ts";
 import { ListeningSockets, type SocketName } from "./listening-sockets.ts";
 import { readiness } from "./debug-listener.ts";
@@ -20,6 +21,8 @@ export interface ApiListenerParts {
   /** Whether requests are served: started, and not stopping. */
   readonly isReady: () => boolean;
   readonly connectionLimit: ConnectionLimit | undefined;
+  /** What is listened on instead of `http.addr`. */
+  readonly inherited: InheritedSocket | undefined;
   /** The certificate that ACME has just now; absent without ACME. */
   readonly acme?: Pick<Acme, "current" | "challenges" | "onChange">;
 }
@@ -86,7 +89,7 @@ export class ApiListener {
       const isNew = served.pair?.certificate !== this.#served.pair?.certificate || served.pair?.key !== this.#served.pair?.key;
       if (!isNew && served.challenges === this.#served.challenges) return false;
       const old = this.#listener;
-      this.#listener = await listen(listenOptions(this.#options, this.#parts, { ...served, address: sameAddress(old.address, this.#options) }));
+      this.#listener = await listen(listenOptions(this.#options, this.#parts, { ...served, address: sameAddress(old.address, this.#options, this.#parts) }));
       this.#served = served;
       this.#tune();
       // Whom the system had given to the old one already must be taken by it before it closes.
@@ -113,7 +116,8 @@ export class ApiListener {
   #tune(): void {
     const { connectionLimit } = this.#parts;
     try {
-      this.#sockets = ListeningSockets.find(socketName(this.#listener.address, this.#options), this.#sockets);
+      const name = this.#parts.inherited?.name ?? socketName(this.#listener.address, this.#options);
+      this.#sockets = ListeningSockets.find(name, this.#sockets);
       this.#sockets.resetStalled(this.#options.limits.stalltimeout);
       connectionLimit?.watch(this.#sockets);
     } catch (error) {
@@ -161,9 +165,9 @@ function configuredAddress(options: HttpOptions): ListenAddress {
 }
 
 // The second listener takes the port that the first one got.
-function sameAddress(address: string, options: HttpOptions): ListenAddress {
+function sameAddress(address: string, options: HttpOptions, { inherited }: ApiListenerParts): ListenAddress {
   const configured = configuredAddress(options);
-  return configured.net === "unix" ? configured : { ...configured, port: parseAddress(address).port };
+  return configured.net === "unix" || inherited !== undefined ? configured : { ...configured, port: parseAddress(address).port };
 }
 
 function socketName(address: string, options: HttpOptions): SocketName {
@@ -175,6 +179,7 @@ function listenOptions(options: HttpOptions, parts: ApiListenerParts, at: Served
   return {
     address: at.address,
     tls,
+    inherited: parts.inherited,
     challenges: at.challenges,
     http2: tls === undefined ? options.h2c.enabled : !options.http2.disabled,
     idleTimeoutSeconds: Math.ceil(options.limits.idletimeout / 1000),

@@ -3,6 +3,8 @@ import { createConnection } from "node:net";
 import type { Peer } from "../http/context.ts";
 import { formatAddress, plainAddress } from "./addresses.ts";
 import type { AlpnChallenges } from "./acme/alpn-challenges.ts";
+import type { InheritedSocket } from "./inherited-socket.ts";
+import { ListeningSockets } from "./listening-sockets.ts";
 import { LongRequests, requestTime } from "./long-requests.ts";
 import { bunTlsOptions } from "./tls.ts";
 import { ChallengeFront } from "./tls-front-challenge.ts";
@@ -32,6 +34,8 @@ export interface TlsMaterial {
 /** How to listen. */
 export interface ListenOptions {
   readonly address: ListenAddress;
+  /** What is listened on instead of the address. */
+  readonly inherited?: InheritedSocket | undefined;
   readonly tls: TlsMaterial | undefined;
   /** Challenges that an authority asks for on the same port just now; only with TLS. */
   readonly challenges?: AlpnChallenges | undefined;
@@ -79,10 +83,23 @@ export function parseAddress(text: string): Extract<ListenAddress, { net: "tcp" 
 
 /** Starts to listen. @throws Error that names the address when it cannot. */
 export async function listen(options: ListenOptions): Promise<Listener> {
+  if (options.inherited !== undefined) return await listenOnInherited(options, options.inherited);
   if (options.challenges !== undefined) return await listenBehindChallenges(options, options.challenges);
   if (options.tls?.front !== undefined) return await listenBehindFront(options, options.tls, options.tls.front);
   const server = await bind(options.address, options.tls !== undefined, (place) => serve(options, place));
   return listenerOf(server, options.address.net === "unix" ? options.address.path : formatAddress(server.hostname ?? "", server.port ?? options.address.port));
+}
+
+// Bun makes its sockets itself. So it gets to make one, whose place the other one then takes.
+async function listenOnInherited(options: ListenOptions, inherited: InheritedSocket): Promise<Listener> {
+  const listener = await listen({ ...options, inherited: undefined, address: { net: "tcp", hostname: LOOPBACK, port: 0 } });
+  try {
+    ListeningSockets.find({ port: parseAddress(listener.address).port }).replaceBy(inherited.descriptor);
+    return { ...listener, address: inherited.address };
+  } catch (error) {
+    await listener.stop(false);
+    throw error;
+  }
 }
 
 async function listenBehindChallenges(options: ListenOptions, challenges: AlpnChallenges): Promise<Listener> {
@@ -174,10 +191,7 @@ function serve(options: ListenOptions, place: Place, peerOf: PeerOf = socketPeer
       const peer = peerOf(request, server);
       if (peer === undefined) return Promise.resolve(new Response(null, { status: 403, headers: { Connection: "close" } }));
       // Bodies have a watch of their own, and layers take as long as they take.
-      if (request.body !== null || request.url.includes("/blobs/")) {
-        if ("unix" in place) server.timeout(request, 0);
-        else (long ??= new LongRequests(server, requestTime(options.idleTimeoutSeconds))).add(request);
-      }
+      if (request.body !== null || request.url.includes("/blobs/")) (long ??= new LongRequests(server, requestTime(options.idleTimeoutSeconds))).add(request);
       return options.handle(request, peer, server.pendingRequests);
     },
   };

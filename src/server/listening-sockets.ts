@@ -3,6 +3,7 @@ import { openCLibrary } from "../lib/c-library.ts";
 
 const DESCRIPTORS = "/proc/self/fd";
 const SYMBOLS = {
+  dup3: { args: ["i32", "i32", "i32"], returns: "i32" },
   epoll_ctl: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
   getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
@@ -11,9 +12,11 @@ const SYMBOLS = {
 } as const;
 
 /** Numbers of Linux, the same on x86-64 and arm64. */
+const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_MOD = 3;
 const EPOLLIN = 1;
 const EPOLLONESHOT = 1 << 30;
+const O_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_ACCEPTCONN = 30;
 const SO_COOKIE = 57;
@@ -86,7 +89,7 @@ export class ListeningSockets {
     const listening = descriptors.filter((descriptor) => buffers.isListening(symbols, descriptor) && buffers.isNamed(symbols, descriptor, bound));
     const sockets = loopsOf(descriptors)
       .flatMap(({ loop, watched }) => watched.map((entry) => ({ ...entry, loop, cookie: buffers.cookieOf(symbols, entry.descriptor) })))
-      .filter(({ descriptor, cookie }) => listening.includes(descriptor) && except?.has(cookie) !== true);
+      .filter(({ descriptor, cookie }) => listening.includes(descriptor) && except?.has(descriptor, cookie) !== true);
     if (sockets.length === 0) throw new Error(`what listens is not in a loop of events of this process`);
     return new ListeningSockets(symbols, bound, sockets);
   }
@@ -115,9 +118,23 @@ export class ListeningSockets {
     for (const { descriptor } of this.#sockets) this.#library.setsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, value, value.byteLength);
   }
 
-  /** Whether the socket with this cookie is one of them. */
-  has(cookie: bigint): boolean {
-    return this.#sockets.some((socket) => socket.cookie === cookie);
+  /**
+   * Puts another socket that listens in the place of these, which are closed; whoever listened there hears of the other one's clients
+   * from now on. For nothing else afterwards.
+   * @param descriptor Stays open.
+   * @throws Error when it cannot be done
+   */
+  replaceBy(descriptor: number): void {
+    for (const socket of this.#sockets) {
+      const isReplaced = this.#library.dup3(descriptor, socket.descriptor, O_CLOEXEC) === socket.descriptor;
+      const isHeard = isReplaced && this.#library.epoll_ctl(socket.loop, EPOLL_CTL_ADD, socket.descriptor, this.#buffers.event(eventsFor("all"), socket.data)) === 0;
+      if (!isHeard) throw new Error(`descriptor ${descriptor} cannot be listened on`);
+    }
+  }
+
+  /** Whether a socket is one of them. */
+  has(descriptor: number, cookie: bigint): boolean {
+    return this.#sockets.some((socket) => socket.descriptor === descriptor && socket.cookie === cookie);
   }
 
   /** Counts the connections that were accepted and are not closed yet. Takes about a microsecond for each open file. */

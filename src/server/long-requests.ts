@@ -38,8 +38,8 @@ export class LongRequests {
   /** Lets a request take its time. */
   add(request: Request): void {
     const port = this.#server.requestIP(request)?.port;
-    // Its client is gone already.
-    if (port === undefined) return;
+    // A unix socket tells nothing of its clients. Who connects to one is trusted to close what is not needed.
+    if (port === undefined) return this.#server.timeout(request, 0);
     this.#server.timeout(request, this.#time.seconds);
     const others = this.#requests.get(port)?.filter((other) => this.#isUnderWay(other)) ?? [];
     this.#requests.set(port, [...others, request]);

@@ -4,16 +4,19 @@ import { runCommand, tryCommand } from "../support/command.ts";
 import { describeWith } from "../support/services.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
-const UNIT = join(import.meta.dir, "../../packaging/registry.service");
+const FOLDER = join(import.meta.dir, "../../packaging");
+const UNIT = join(FOLDER, "registry.service");
 
 describeWith(["systemd"], "the systemd unit", () => {
-  test("is taken without a warning", async () => {
+  test("is taken without a warning, and that of its socket", async () => {
     await using folder = await tempFolder();
     // The check wants the program to be there.
     const text = (await Bun.file(UNIT).text()).replaceAll("/usr/local/bin/registry", process.execPath);
     const unit = join(folder.path, "registry.service");
     await Bun.write(unit, text);
-    const { exitCode, stdout, stderr } = await tryCommand(["systemd-analyze", "verify", "--man=no", unit]);
+    const socket = join(folder.path, "registry.socket");
+    await Bun.write(socket, Bun.file(join(FOLDER, "registry.socket")));
+    const { exitCode, stdout, stderr } = await tryCommand(["systemd-analyze", "verify", "--man=no", unit, socket]);
     expect({ exitCode, stdout, stderr }).toEqual({ exitCode: 0, stdout: "", stderr: "" });
   });
 
