@@ -39,6 +39,15 @@ test("reads a message that is spread over records", async () => {
   expect(readClientHello(spread.subarray(0, 60))).toBe("incomplete");
 });
 
+test("takes no time for a message in records of one byte each, which come byte by byte", () => {
+  const message = [1, 0, 0x20, 0, ...Array.from({ length: 0x2000 }, () => 0)];
+  const bytes = Uint8Array.from(message.slice(0, 2000).flatMap((byte) => [22, 3, 1, 0, 1, byte]));
+  const startedAt = performance.now();
+  for (let length = 1; length <= bytes.length; length += 10) expect(readClientHello(bytes.subarray(0, length))).toBe("incomplete");
+  // A copy of everything for each record would take minutes.
+  expect(performance.now() - startedAt).toBeLessThan(10_000);
+});
+
 test.each([
   ["HTTP", Buffer.from("GET / HTTP/1.1\r\n\r\n")],
   ["an alert", Buffer.from([21, 3, 1, 0, 2, 1, 0])],

@@ -33,18 +33,18 @@ export function readClientHello(bytes: Uint8Array): ClientHello | "incomplete" |
 
 /** The first handshake message, put together from its records, without its header. */
 function handshakeMessage(bytes: Buffer): Buffer | "incomplete" | undefined {
-  const parts: Buffer[] = [];
+  const message = Buffer.alloc(MAX_BYTES);
+  let length = 0;
   for (let offset = 0; ; ) {
     if (offset > MAX_BYTES) return undefined;
     if (bytes.length > offset && bytes[offset] !== HANDSHAKE) return undefined;
     if (bytes.length < offset + RECORD_HEADER_BYTES) return "incomplete";
     const end = offset + RECORD_HEADER_BYTES + bytes.readUInt16BE(offset + 3);
-    parts.push(bytes.subarray(offset + RECORD_HEADER_BYTES, end));
-    const message = Buffer.concat(parts);
-    if (message.length > 0 && message[0] !== CLIENT_HELLO) return undefined;
-    const messageEnd = message.length < 4 ? MAX_BYTES : 4 + message.readUIntBE(1, 3);
+    length += bytes.copy(message, length, offset + RECORD_HEADER_BYTES, end);
+    if (length > 0 && message[0] !== CLIENT_HELLO) return undefined;
+    const messageEnd = length < 4 ? MAX_BYTES : 4 + message.readUIntBE(1, 3);
     if (messageEnd > MAX_BYTES) return undefined;
-    if (message.length >= messageEnd) return message.subarray(4, messageEnd);
+    if (length >= messageEnd) return message.subarray(4, messageEnd);
     if (bytes.length < end) return "incomplete";
     offset = end;
   }
