@@ -197,6 +197,16 @@ describe("pushing a manifest", () => {
     expect(await filesOf(t.driver)).toEqual(files);
   });
 
+  test("that lacks very much is refused with a part of that, and the rest is not looked for", async () => {
+    await using t = openTestRegistry();
+    const config = await pushBlob(t.registry, "{}");
+    const layers = Array.from({ length: 5000 }, (_, number) => digestOf(`missing ${number}`));
+    const { entries } = await failureOf(pushManifest(t.registry, imageManifest({ config, layers })));
+    expect(entries.length).toBeWithin(1000, 1100);
+    const missing = new Set<unknown>(layers);
+    expect(entries.every(({ code, detail }) => code === "MANIFEST_BLOB_UNKNOWN" && missing.has(detail))).toBe(true);
+  });
+
   test("takes indexes of manifests of the repository, empty and nested ones", async () => {
     await using t = openTestRegistry();
     const child = await pushImage(t.registry, "a");

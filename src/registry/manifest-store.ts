@@ -20,6 +20,8 @@ import { type TagStore, unknownTag } from "./tag-store.ts";
 
 /** How many blobs and children of a manifest are looked for at once. */
 const LOOKUPS_AT_ONCE = 16;
+/** Beyond so many that are missing no more are looked for: a refusal need not be longer than the manifest. */
+const MAX_MISSING = 1000;
 /** References whose manifests are at hand, and what they take; the bytes themselves are mostly those that `ManifestContents` holds. */
 const MAX_READS = 20_000;
 const MAX_READ_BYTES = 32 * 1024 * 1024;
@@ -136,14 +138,13 @@ export class ManifestStore implements Manifests {
     const { blobs, children } = requirementsOf(manifest, this.#options.validation);
     const missing: Digest[] = [];
     if (!(await this.#keeps("revision", digest))) missing.push(digest);
-    const found = new Set<Digest>();
-    await mapConcurrently(blobs, LOOKUPS_AT_ONCE, async (blob) => {
-      if (await this.#parts.blobs.has(name, blob)) found.add(blob);
-    });
-    await mapConcurrently(children, LOOKUPS_AT_ONCE, async (child) => {
-      if (await this.#hasChild(name, child)) found.add(child.digest);
-    });
-    missing.push(...[...blobs, ...children.map((child) => child.digest)].filter((each) => !found.has(each)));
+    const absent = new Set<Digest>();
+    const lookFor = async (each: Digest, isThere: () => Promise<boolean>): Promise<void> => {
+      if (absent.size < MAX_MISSING && !(await isThere())) absent.add(each);
+    };
+    await mapConcurrently(blobs, LOOKUPS_AT_ONCE, (blob) => lookFor(blob, () => this.#parts.blobs.has(name, blob)));
+    await mapConcurrently(children, LOOKUPS_AT_ONCE, (child) => lookFor(child.digest, () => this.#hasChild(name, child)));
+    for (const each of [...blobs, ...children.map((child) => child.digest)]) if (absent.has(each)) missing.push(each);
     return missing;
   }
 
