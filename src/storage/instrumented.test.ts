@@ -77,6 +77,9 @@ describe("instrumentDriver", () => {
       listFiles: async function* () {
         yield [info];
       },
+      findDirectories: async function* () {
+        yield ["/a"];
+      },
       listUnfinished: async function* () {
         yield { path: "/a/c", startedAt: new Date(0), abort: async () => undefined };
       },
@@ -86,7 +89,25 @@ describe("instrumentDriver", () => {
     await expect(driver.redirectUrl?.("a", { method: "GET" })).rejects.toThrow(InvalidPathError);
     expect(await Array.fromAsync(driver.listFiles?.("/") ?? [])).toEqual([[info]]);
     await expect(Array.fromAsync(driver.listFiles?.("/a/") ?? [])).rejects.toThrow(InvalidPathError);
+    expect(await Array.fromAsync(driver.findDirectories?.("/", { nameEnd: "a" }) ?? [])).toEqual([["/a"]]);
+    await expect(Array.fromAsync(driver.findDirectories?.("/a/", { nameEnd: "a" }) ?? [])).rejects.toThrow(InvalidPathError);
     expect((await Array.fromAsync(driver.listUnfinished?.("/") ?? [])).map(({ path }) => path)).toEqual(["/a/c"]);
+  });
+
+  test("measures each page of what is listed, and leaves what is left early", async () => {
+    let isLeft = false;
+    const measured: string[] = [];
+    const listFiles = async function* (): AsyncGenerator<readonly FileInfo[]> {
+      try {
+        for (;;) yield [];
+      } finally {
+        isLeft = true;
+      }
+    };
+    const driver = instrumentDriver(Object.assign(openInMemoryDriver(), { listFiles }), { metrics: { action: (_, action) => void measured.push(action) } });
+    let pages = 0;
+    for await (const _ of driver.listFiles?.("/") ?? []) if (++pages === 3) break;
+    expect({ pages, measured, isLeft }).toEqual({ pages: 3, measured: ["List", "List", "List"], isLeft: true });
   });
 
   test("measures calls under distribution's names, failed ones too", async () => {

@@ -67,8 +67,8 @@ class InstrumentedDriver implements StorageDriver {
     // Not measured call by call: a survey makes millions.
     if (survey !== undefined) this.survey = () => survey.call(inner);
     if (redirectUrl !== undefined) this.redirectUrl = (path, request) => this.#file("RedirectURL", path, () => redirectUrl.call(inner, path, request));
-    if (listFiles !== undefined) this.listFiles = (path) => this.#directoryItems(path, () => listFiles.call(inner, path));
-    if (findDirectories !== undefined) this.findDirectories = (path, query) => this.#directoryItems(path, () => findDirectories.call(inner, path, query));
+    if (listFiles !== undefined) this.listFiles = (path) => this.#listPages(path, () => listFiles.call(inner, path));
+    if (findDirectories !== undefined) this.findDirectories = (path, query) => this.#listPages(path, () => findDirectories.call(inner, path, query));
     if (listUnfinished !== undefined) this.listUnfinished = (path) => this.#directoryItems(path, () => listUnfinished.call(inner, path));
   }
 
@@ -127,6 +127,21 @@ class InstrumentedDriver implements StorageDriver {
       checkDirectoryPath(this.name, path);
       return work();
     });
+  }
+
+  /** Every page is a call of its own. */
+  async *#listPages<T>(path: string, pages: () => AsyncIterable<T>): AsyncGenerator<T> {
+    checkDirectoryPath(this.name, path);
+    const iterator = pages()[Symbol.asyncIterator]();
+    try {
+      for (;;) {
+        const page = await this.#call("List", path, () => iterator.next());
+        if (page.done === true) return;
+        yield page.value;
+      }
+    } finally {
+      await iterator.return?.();
+    }
   }
 
   async *#directoryItems<T>(path: string, items: () => AsyncIterable<T>): AsyncGenerator<T> {

@@ -45,8 +45,17 @@ describe("findDirectories", () => {
   });
 
   test("does not go in circles with a store that does", async () => {
-    const failure = await failureOf(find(async () => ({ keys: [], directories: ["root/a/_ms/"], next: "the same" })));
-    expect(failure).toBeInstanceOf(UnsupportedError);
-    expect(String(failure)).toContain("does not come to an end");
+    let requests = 0;
+    for (const next of [() => "the same", () => `another ${requests}`]) {
+      const failure = await failureOf(find(async () => ({ keys: [], directories: ["root/a/_ms/"], next: (requests++, next()) })));
+      expect(failure).toBeInstanceOf(UnsupportedError);
+      expect(String(failure)).toContain("does not come to an end");
+    }
+  });
+
+  test("goes on behind a page that has nothing on it", async () => {
+    const pages: readonly string[][] = [["root/a/_ms/"], [], [], ["root/b/_ms/"]];
+    const list = async ({ next = "0" }: KeyPageRequest): Promise<KeyPage> => ({ keys: [], directories: pages[Number(next)] ?? [], next: next === "3" ? undefined : String(Number(next) + 1) });
+    expect(await find(list)).toEqual(["/a/_ms", "/b/_ms"]);
   });
 });

@@ -48,11 +48,16 @@ interface Listing {
 
 async function* listPages({ name, list }: SearchedStore, { prefix, delimiter, startAfter, limit }: Listing): AsyncGenerator<readonly string[]> {
   let next: string | undefined;
+  let last = "";
   do {
     const from = next !== undefined ? { next } : startAfter !== undefined ? { startAfter } : {};
     const page = await unlessRefused(name, () => list({ prefix, delimiter, limit, ...from }));
     yield beginningsIn(page, { prefix, delimiter, name });
-    if (page.next !== undefined && page.next === next) throw unsupported(name, "it does not come to an end");
+    const end = lastOf(page) ?? last;
+    // Some stores begin again with what they gave last, when more is in it than fits on a page.
+    const isStuck = page.next === next || (end <= last && lastOf(page) !== undefined);
+    if (page.next !== undefined && isStuck) throw unsupported(name, "it does not come to an end");
+    last = end;
     next = page.next;
   } while (next !== undefined);
 }
@@ -66,6 +71,10 @@ function beginningsIn({ keys, directories }: KeyPage, { prefix, delimiter, name 
     return end === -1 ? [] : [key.slice(0, end + delimiter.length)];
   });
   return beginnings.length === 0 ? [...directories] : [...beginnings, ...directories].sort();
+}
+
+function lastOf({ keys, directories }: KeyPage): string | undefined {
+  return [keys.at(-1), directories.at(-1)].filter((name) => name !== undefined).sort().at(-1);
 }
 
 async function unlessRefused<T>(name: string, list: () => Promise<T>): Promise<T> {
