@@ -22,7 +22,7 @@ const ENDPOINT = z.object({
   format: choice(["distribution", "cloudevents"]).prefault("distribution").describe("What the body looks like: distribution's envelope, or CloudEvents 1.0 (structured JSON)."),
   secret: secret().optional().describe("Signs every body: the header X-Registry-Signature-256 is then sha256= and the hex HMAC-SHA256 of the body."),
   persist: flag().prefault(false).describe("Keep waiting events on disk, over restarts."),
-  queuesize: integer({ min: 1 }).prefault(10_000).describe("Most events that wait in memory; beyond it the oldest are lost. Without persist."),
+  queuesize: integer({ min: 1 }).prefault(10_000).describe("Most events that wait in memory, in 64 MiB at most; beyond it the oldest are lost. Without persist."),
   maxsize: byteSize({ min: 1024 * 1024 }).prefault("1GiB").describe("Most bytes of events that wait on disk; beyond it the oldest are lost. With persist."),
 });
 
