@@ -2,7 +2,7 @@ import { openAzureDriver } from "../../src/storage/azure/driver.ts";
 import { AZURE_OPTIONS } from "../../src/storage/azure/options.ts";
 import { SILENT_LOGGER } from "../../src/telemetry/log.ts";
 import { startAzurite } from "../support/azurite.ts";
-import { type FaultySubject, type Refusal, storeFaults } from "./store-faults.ts";
+import { faultyContract, type FaultySubject, type Refusal, storeFaults } from "./store-faults.ts";
 
 const CONTAINER = "faults";
 /** The driver's own; there is no option. */
@@ -37,7 +37,7 @@ async function startSubject(): Promise<FaultySubject> {
       expired: refusal(401, "InvalidAuthenticationInfo", 1),
       denied: refusal(403, "AuthorizationPermissionMismatch", 1),
     },
-    open: async (endpoint, silenceMs) => await openAzureDriver(AZURE_OPTIONS.parse(azurite.section(CONTAINER, { serviceurl: `${endpoint}/${azurite.account}` })), { log: SILENT_LOGGER, silenceMs }),
+    open: async (endpoint, silenceMs, root = "") => await openAzureDriver(AZURE_OPTIONS.parse(azurite.section(CONTAINER, { serviceurl: `${endpoint}/${azurite.account}`, rootdirectory: root })), { log: SILENT_LOGGER, silenceMs }),
     names: async (prefix) => (await Array.fromAsync(azurite.container(CONTAINER).listBlobsFlat({ prefix }))).map(({ name }) => name),
     // An unfinished upload is a blob that is seen; blocks of which nothing is made are not told of, and vanish by themselves.
     unfinished: async () => 0,
@@ -47,8 +47,11 @@ async function startSubject(): Promise<FaultySubject> {
     keptBytes: PART_BYTES,
     // Azurite itself asks for the source of a copy, and does not try again.
     spares: ({ url }) => search(url).get("comp") === "metadata",
+    // What is not there may be what the first try deleted.
+    isAmbiguous: ({ method }) => method === "DELETE",
     [Symbol.asyncDispose]: () => azurite[Symbol.asyncDispose](),
   };
 }
 
 storeFaults("Azure", startSubject);
+faultyContract("azure", startSubject, {});

@@ -2,7 +2,7 @@ import { openGcsDriver } from "../../src/storage/gcs/driver.ts";
 import { GCS_OPTIONS } from "../../src/storage/gcs/options.ts";
 import { SILENT_LOGGER } from "../../src/telemetry/log.ts";
 import { startGcsServer } from "../support/gcs-server.ts";
-import { type FaultySubject, type Refusal, storeFaults } from "./store-faults.ts";
+import { faultyContract, type FaultySubject, type Refusal, storeFaults } from "./store-faults.ts";
 
 const PART_BYTES = 1024 * 1024;
 /** The driver's own; there is no option. */
@@ -31,7 +31,7 @@ async function startSubject(): Promise<FaultySubject> {
       expired: refusal(401, "authError", 2),
       denied: refusal(403, "forbidden", 1),
     },
-    open: async (endpoint, silenceMs) => await openGcsDriver(GCS_OPTIONS.parse({ bucket: server.bucket, credentials: server.keyFile, endpoint, chunksize: PART_BYTES }), { log: SILENT_LOGGER, silenceMs }),
+    open: async (endpoint, silenceMs, root = "") => await openGcsDriver(GCS_OPTIONS.parse({ bucket: server.bucket, credentials: server.keyFile, endpoint, chunksize: PART_BYTES, rootdirectory: root }), { log: SILENT_LOGGER, silenceMs }),
     names: async (prefix) => server.objects.names.filter((name) => name.startsWith(prefix)),
     unfinished: async (prefix) => server.sessions.openNames.filter((name) => name.startsWith(prefix)).length,
     begins: ({ method, url }) => method === "POST" && url.includes("uploadType=resumable"),
@@ -44,3 +44,4 @@ async function startSubject(): Promise<FaultySubject> {
 }
 
 storeFaults("GCS", startSubject);
+faultyContract("gcs", startSubject, { showsUnfinished: false });

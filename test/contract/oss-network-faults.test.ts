@@ -2,7 +2,7 @@ import { openOssDriver } from "../../src/storage/oss/driver.ts";
 import { OSS_OPTIONS } from "../../src/storage/oss/options.ts";
 import { SILENT_LOGGER } from "../../src/telemetry/log.ts";
 import { ossSection, startOssServer } from "../support/oss-server.ts";
-import { type FaultySubject, type Refusal, storeFaults } from "./store-faults.ts";
+import { faultyContract, type FaultySubject, type Refusal, storeFaults } from "./store-faults.ts";
 
 const PART_BYTES = 5 * 1024 * 1024;
 /** The driver's own; there is no option. */
@@ -31,7 +31,7 @@ async function startSubject(): Promise<FaultySubject> {
       expired: refusal(403, "SecurityTokenExpired", 1),
       denied: refusal(403, "AccessDenied", 1),
     },
-    open: async (endpoint, silenceMs) => await openOssDriver(OSS_OPTIONS.parse(ossSection(server, { endpoint, chunksize: PART_BYTES })), { log: SILENT_LOGGER, silenceMs }),
+    open: async (endpoint, silenceMs, root = "") => await openOssDriver(OSS_OPTIONS.parse(ossSection(server, { endpoint, chunksize: PART_BYTES, rootdirectory: root })), { log: SILENT_LOGGER, silenceMs }),
     names: async (prefix) => server.bucket.keys.filter((key) => key.startsWith(prefix)),
     unfinished: async (prefix) => server.bucket.uploads.filter(({ key }) => key.startsWith(prefix)).length,
     begins: ({ method, url }) => method === "POST" && /[?&]uploads\b/.test(url),
@@ -43,3 +43,4 @@ async function startSubject(): Promise<FaultySubject> {
 }
 
 storeFaults("OSS", startSubject);
+faultyContract("oss", startSubject, { showsUnfinished: false });

@@ -5,7 +5,7 @@ import { SILENT_LOGGER } from "../../src/telemetry/log.ts";
 import { startCeph } from "../support/ceph.ts";
 import { s3Client, s3Section } from "../support/s3-server.ts";
 import { describeWith } from "../support/services.ts";
-import { type FaultySubject, type Refusal, storeFaults } from "./store-faults.ts";
+import { faultyContract, type FaultySubject, type Refusal, storeFaults } from "./store-faults.ts";
 
 const BUCKET = "faults";
 const PART_BYTES = 5 * 1024 * 1024;
@@ -35,8 +35,8 @@ async function startSubject(): Promise<FaultySubject> {
       expired: refusal(400, "ExpiredToken", 1),
       denied: refusal(403, "AccessDenied", 1),
     },
-    async open(endpoint, silenceMs) {
-      const options = s3Section({ ...ceph, endpoint }, BUCKET, { chunksize: PART_BYTES, multipartcopythresholdsize: PART_BYTES, multipartcopychunksize: PART_BYTES, maxretries: MAX_RETRIES, timeout: `${silenceMs}ms` });
+    async open(endpoint, silenceMs, root = "") {
+      const options = s3Section({ ...ceph, endpoint }, BUCKET, { chunksize: PART_BYTES, multipartcopythresholdsize: PART_BYTES, multipartcopychunksize: PART_BYTES, maxretries: MAX_RETRIES, timeout: `${silenceMs}ms`, rootdirectory: root });
       return await openS3Driver(S3_OPTIONS.parse(options), { log: SILENT_LOGGER });
     },
     async names(prefix) {
@@ -58,4 +58,7 @@ async function startSubject(): Promise<FaultySubject> {
   };
 }
 
-describeWith(["ceph"], "on the S3 gateway of Ceph", () => storeFaults("S3", startSubject));
+describeWith(["ceph"], "on the S3 gateway of Ceph", () => {
+  storeFaults("S3", startSubject);
+  faultyContract("s3", startSubject, { showsUnfinished: false });
+});

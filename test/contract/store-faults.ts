@@ -3,7 +3,9 @@ import type { StorageDriver } from "../../src/storage/driver.ts";
 import { PathNotFoundError } from "../../src/storage/errors.ts";
 import { callOf, type Fault, type FaultProxy, type ProxiedRequest, reachesServer, type SeenRequest, startFaultProxy } from "../support/fault-proxy.ts";
 import { digestOf, seededBytes } from "../support/http.ts";
+import { randomFaults } from "../support/random-faults.ts";
 import { create, holds, OPERATIONS, type Operation, type OperationContext, writeAll } from "../support/store-operations.ts";
+import { storageDriverContract, type StoreCapabilities } from "./storage-driver.ts";
 
 const MIB = 1024 * 1024;
 /** So long that no call on a busy machine is taken for one that stalls. */
@@ -28,8 +30,11 @@ export interface FaultySubject extends AsyncDisposable {
   /** How often a call is made at most. */
   readonly maxTries: number;
   readonly refusals: { readonly internal: Refusal; readonly overload: Refusal; readonly expired: Refusal; readonly denied: Refusal };
-  /** Opens a driver that reaches the store there, and gives up a call when nothing comes for so long. */
-  open(endpoint: string, silenceMs: number): Promise<StorageDriver>;
+  /**
+   * Opens a driver that reaches the store there, and gives up a call when nothing comes for so long.
+   * @param root A root directory, for a store of its own.
+   */
+  open(endpoint: string, silenceMs: number, root?: string): Promise<StorageDriver>;
   /** The shortest time that makes sense here. */
   readonly minSilenceMs: number;
   /** Names of all objects that begin so, whatever they are; without a slash in front. */
@@ -46,6 +51,8 @@ export interface FaultySubject extends AsyncDisposable {
   readonly keptBytes: number;
   /** Whether a request is not the driver's, but the store's own. */
   spares?(request: ProxiedRequest): boolean;
+  /** Whether a call, when it had to be tried twice, leaves open whether there was anything to do for it. */
+  isAmbiguous?(request: ProxiedRequest): boolean;
 }
 
 /**
@@ -265,6 +272,33 @@ export function storeFaults(name: string, start: () => Promise<FaultySubject>): 
       while (proxy.connections > 0 && Date.now() < deadline) await Bun.sleep(10);
       expect(proxy.connections).toBe(0);
     });
+  });
+}
+
+/** The rules of `StorageDriver`, kept over a network and by a store that falter now and then. */
+export function faultyContract(name: string, start: () => Promise<FaultySubject>, capabilities: StoreCapabilities): void {
+  describe("through a network that falters", () => {
+    let store: FaultySubject;
+    let stores = 0;
+    beforeAll(async () => {
+      store = await start();
+    });
+    afterAll(async () => await store[Symbol.asyncDispose]());
+
+    storageDriverContract(
+      name,
+      async () => {
+        const proxy = await startFaultProxy(store.endpoint);
+        const { internal, overload } = store.refusals;
+        const faults: readonly Fault[] = [internal.fault, overload.fault, { kind: "reset" }, { kind: "lost-answer" }, { kind: "truncate", bodyBytes: 1 }];
+        const root = `/store-${stores++}`;
+        const open = (): Promise<StorageDriver> => store.open(proxy.url, PATIENT_MS, root);
+        const driver = await open();
+        proxy.plan = randomFaults({ seed: stores, faults, oneIn: 8, maxPerCall: 2, spares: (request) => store.spares?.(request) === true || store.isAmbiguous?.(request) === true });
+        return { driver, reopen: open, dispose: () => proxy[Symbol.asyncDispose]() };
+      },
+      { hasDirectories: false, locksBetweenProcesses: false, largeStreamBytes: 20 * MIB, ...capabilities },
+    );
   });
 }
 
