@@ -160,7 +160,8 @@ function addressKey(address: string): string {
 }
 
 function userKey(user: string): string {
-  return user.slice(0, MAX_KEY_CHARACTERS);
+  // A piece of a long text would keep all of it.
+  return user.length <= MAX_KEY_CHARACTERS ? user : new Bun.CryptoHasher("sha256").update(user).digest("hex");
 }
 
 function pairKey(address: string, user: string): string {

@@ -25,7 +25,7 @@ export interface DeliveryTarget {
 /** How an endpoint answered. */
 export interface DeliveryAnswer {
   readonly status: number;
-  /** As in `200 OK`. */
+  /** As in `200 OK`; not in the endpoint's own words, which might be others each time. */
   readonly text: string;
 }
 
@@ -66,7 +66,7 @@ async function follow(first: Attempt, signal: AbortSignal): Promise<DeliveryAnsw
     const response = await fetch(url, { ...init, ...outgoingProxy(url), redirect: "manual", signal });
     await drain(response);
     const next = redirected(attempt, response);
-    if (next === undefined) return { status: response.status, text: `${response.status} ${STATUS_CODES[response.status] ?? response.statusText}`.trimEnd() };
+    if (next === undefined) return { status: response.status, text: `${response.status} ${STATUS_CODES[response.status] ?? ""}`.trimEnd() };
     attempt = next;
   }
   throw new Error(`stopped after ${MAX_REDIRECTS} redirects`);

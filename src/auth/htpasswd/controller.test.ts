@@ -1,3 +1,4 @@
+import { heapStats } from "bun:jsc";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { appendFile, rm, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
@@ -362,6 +363,26 @@ describe("tokens of our own", () => {
     expect(await outcomeOf(opened.controller, credentialsOf(`Bearer ${String(json["access_token"])}`), [access("push")])).toBe("allowed");
     expect(await ask(opened, { grant_type: "refresh_token", refresh_token: "x" })).toMatchObject({ status: 400, json: { error: "unsupported_grant_type" } });
     expect(await ask(opened, { grant_type: "password", username: "ci" })).toMatchObject({ status: 400, json: { error: "invalid_request" } });
+  });
+
+  test("that are good for many things are good again and again, and take up no memory", async () => {
+    const opened = await open();
+    const tokenOf = async (round: number): Promise<string> => {
+      const parameters = new URLSearchParams();
+      for (let index = 0; index < 64; index++) parameters.append("scope", `repository:${`team/${round}-${index}-`.padEnd(250, "a")}:pull`);
+      const { json } = (await opened.controller.tokenEndpoint?.issue({ method: "GET", authorization: undefined, parameters, clientAddress: "192.0.2.1" })) ?? { json: {} };
+      return `Bearer ${String((json as { token?: string }).token)}`;
+    };
+    const again = await tokenOf(0);
+    for (let use = 0; use < 2; use++) expect(await outcomeOf(opened.controller, credentialsOf(again), [access("pull", "team/0-63-".padEnd(250, "a"))])).toBe("allowed");
+    Bun.gc(true);
+    const before = heapStats().heapSize;
+    const ROUNDS = 600;
+    for (let round = 1; round <= ROUNDS; round++) await opened.controller.authorize(credentialsOf(await tokenOf(round)), []);
+    Bun.gc(true);
+    // Kept, each would take some sixty thousand.
+    const PER_TOKEN = 30_000;
+    expect(heapStats().heapSize - before).toBeLessThan(ROUNDS * PER_TOKEN);
   });
 
   test("are refused with a wrong login, and slowed down like every other login", async () => {

@@ -20,6 +20,8 @@ import { PasswordLogin } from "./password-login.ts";
 import { HtpasswdTokenEndpoint } from "./token-endpoint.ts";
 
 const MAX_KNOWN = 10_000;
+/** Longer headers are looked into every time: anybody gets tokens, and what many long ones say would fill the memory. */
+const MAX_KNOWN_CHARACTERS = 2048;
 /** How long a header that was good is taken without looking into it; its password is remembered for longer. */
 const KNOWN_MS = 60_000;
 
@@ -136,7 +138,7 @@ class HtpasswdController implements AccessController {
     const { authorization = "" } = credentials;
     const bearer = this.#tokens === undefined ? undefined : parseBearer(authorization);
     const found = bearer === undefined ? await this.#byPassword(credentials, required) : await this.#byToken(bearer, credentials, required);
-    this.#known.set(this.#digest.of(authorization), { identity: found.identity, until: Math.min(found.until, this.#clock.now() + KNOWN_MS) });
+    if (authorization.length <= MAX_KNOWN_CHARACTERS) this.#known.set(this.#digest.of(authorization), { identity: found.identity, until: Math.min(found.until, this.#clock.now() + KNOWN_MS) });
     return found.identity;
   }
 

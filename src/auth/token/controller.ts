@@ -12,6 +12,8 @@ import { InvalidTokenError, TokenVerifier, type VerifiedToken } from "./token-ve
 import { TrustedKeys } from "./trusted-keys.ts";
 
 const MAX_KNOWN = 10_000;
+/** Longer tokens are verified every time: what many of them say would fill the memory. */
+const MAX_KNOWN_CHARACTERS = 8 * 1024;
 
 /** Opens the access controller for the tokens of a token server. @throws Error naming key and file */
 export async function openTokenController(options: TokenOptions, parts: AuthParts): Promise<AccessController> {
@@ -70,7 +72,7 @@ class TokenController implements AccessController {
     try {
       const verified = await this.#verifier.verify(token);
       const known = { ...verified, keysVersion: this.#keys.version, listGrant: { user: verified.user }, grant: grantOf(verified.user, verified.access) };
-      this.#known.set(this.#digest.of(token), known);
+      if (token.length <= MAX_KNOWN_CHARACTERS) this.#known.set(this.#digest.of(token), known);
       return known;
     } catch (error) {
       if (!(error instanceof InvalidTokenError)) throw error;
