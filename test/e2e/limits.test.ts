@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { DEBUG_METRICS, uploadArrives } from "../support/arrival.ts";
 import { startRegistry, type RegistryProcess } from "../support/registry-process.ts";
 import { expectStatus, startUpload } from "../support/http.ts";
 
@@ -6,18 +7,15 @@ import { expectStatus, startUpload } from "../support/http.ts";
 async function holdUpload(registry: RegistryProcess): Promise<() => Promise<unknown>> {
   const location = await startUpload({ url: registry.url, name: "a" });
   const release = Promise.withResolvers<void>();
-  const started = Promise.withResolvers<void>();
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
       controller.enqueue(new Uint8Array(1000));
-      started.resolve();
       await release.promise;
       controller.close();
     },
   });
   const answer = fetch(location, { method: "PATCH", body, headers: { "content-type": "application/octet-stream" } });
-  await started.promise;
-  await Bun.sleep(200);
+  await uploadArrives(registry);
   return async () => {
     release.resolve();
     return await answer;
@@ -25,7 +23,7 @@ async function holdUpload(registry: RegistryProcess): Promise<() => Promise<unkn
 }
 
 test("http.limits.requests: more at once are told to come again", async () => {
-  await using registry = await startRegistry({ config: { http: { limits: { requests: 1 } } } });
+  await using registry = await startRegistry({ config: { http: { debug: DEBUG_METRICS, limits: { requests: 1 } } } });
   const release = await holdUpload(registry);
   const response = await expectStatus(503, `${registry.url}/v2/`);
   expect(response.headers.get("retry-after")).toBe("2");
@@ -35,7 +33,7 @@ test("http.limits.requests: more at once are told to come again", async () => {
 });
 
 test("http.limits.uploads: more bodies at once are told to come again", async () => {
-  await using registry = await startRegistry({ config: { http: { limits: { uploads: 1 } } } });
+  await using registry = await startRegistry({ config: { http: { debug: DEBUG_METRICS, limits: { uploads: 1 } } } });
   const other = await startUpload({ url: registry.url, name: "b" });
   const release = await holdUpload(registry);
   const response = await expectStatus(429, other, { method: "PATCH", body: "x", headers: { "content-type": "application/octet-stream" } });
