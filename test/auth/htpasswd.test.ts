@@ -143,6 +143,11 @@ describe("access rules", () => {
     expect(await catalog(basic("ci", "ci"))).toEqual({ repositories: ["public/x", "team-a/x"] });
     expect(await catalog(basic("root", "root"))).toEqual({ repositories: ["public/x", "secret/x", "team-a/x"] });
   });
+  test("pages of the catalog are as long as they are asked for, and lead on to the next", async () => {
+    const first = await expectStatus(200, `${registry.url}/v2/_catalog?n=1`, { headers: basic("ci", "ci") });
+    expect([await first.json(), first.headers.get("link")]).toEqual([{ repositories: ["public/x"] }, '</v2/_catalog?last=public%2Fx&n=1>; rel="next"']);
+    expect(await (await expectStatus(200, `${registry.url}/v2/_catalog?last=public%2Fx&n=1`, { headers: basic("ci", "ci") })).json()).toEqual({ repositories: ["team-a/x"] });
+  });
   test("a mount without a source looks only where the caller may read", async () => {
     const digest = ((await (await manifest(200, "secret/x", basic("root", "root"))).json()) as { layers: { digest: string }[] }).layers[0]?.digest ?? "";
     await push("secret/only");

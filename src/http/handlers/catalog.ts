@@ -5,6 +5,8 @@ import { nextLink, parseCount } from "../pagination.ts";
 import { jsonReply, type Reply } from "../reply.ts";
 
 const DEFAULT_COUNT = 100;
+/** So many are looked through at once where some are left out, however short the page is to be. */
+const FILTERED_COUNT = 500;
 
 /** Lists the repositories that the caller may pull from, page by page. */
 export async function getCatalog(context: RequestContext): Promise<Reply> {
@@ -22,11 +24,11 @@ export async function getCatalog(context: RequestContext): Promise<Reply> {
 async function readPage(context: RequestContext, limit: number): Promise<{ readonly items: readonly RepositoryName[]; readonly more: boolean }> {
   let last = context.query.get("last") ?? "";
   const { mayPull } = context.grant;
-  const request = (): { limit: number; last?: string } => (last === "" ? { limit } : { limit, last });
-  if (mayPull === undefined || limit === 0) return await context.registry.catalog.list(request());
+  const request = (count: number): { limit: number; last?: string } => (last === "" ? { limit: count } : { limit: count, last });
+  if (mayPull === undefined || limit === 0) return await context.registry.catalog.list(request(limit));
   const items: RepositoryName[] = [];
   for (;;) {
-    const page = await context.registry.catalog.list(request());
+    const page = await context.registry.catalog.list(request(Math.max(limit, FILTERED_COUNT)));
     for (const [index, name] of page.items.entries()) {
       if (!mayPull(name)) continue;
       items.push(name);
