@@ -45,7 +45,7 @@ describeWith(["redis"], "openRedisCache", () => {
     await using byUser = await openCache({ addrs: [redis.address], username: "registry", password: "hidden" });
     await roundTrip(byUser);
     await using refused = await openCache({ addrs: [redis.address], password: "wrong" });
-    await Bun.sleep(300);
+    for (let tries = 0; tries < 1000 && refused.lines.length === 0; tries++) await Bun.sleep(10);
     expect(await refused.cache.get(DIGEST)).toBeUndefined();
     expect(refused.lines.join("\n")).not.toContain("wrong\"");
     expect(refused.lines.filter((line) => line.startsWith("warn")).length).toBe(1);
@@ -135,7 +135,8 @@ describeWith(["redis"], "openRedisCache", () => {
     redis.signal("SIGSTOP");
     const started = performance.now();
     for (let count = 0; count < 50; count++) expect(await opened.cache.get(DIGEST)).toBeUndefined();
-    expect(performance.now() - started).toBeLessThan(2000);
+    // Each for itself would have waited 15 seconds.
+    expect(performance.now() - started).toBeLessThan(7500);
     redis.signal("SIGCONT");
   });
 });
