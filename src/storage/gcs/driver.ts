@@ -117,7 +117,7 @@ class GcsDriver implements StorageDriver, HasObjectKeys {
   }
 
   async list(path: string, options: ListOptions = {}): Promise<ListPage> {
-    const page = await listChildren((request) => this.#bucket.listChildren(request), this.#keys.prefix(path), options);
+    const page = await listChildren((request) => this.#bucket.listChildren(request), this.#keys.prefix(path), { ...options, seeks: true });
     if (page !== undefined) return page;
     if (path === "/") return { entries: [], next: undefined };
     throw new PathNotFoundError(GCS, path);

@@ -62,6 +62,18 @@ describe("listChildren", () => {
     expect(requests.length).toBe(4);
   });
 
+  test("reads a long listing in parts where the store can begin anywhere, and sorts it by names", async () => {
+    const names = [...Array.from({ length: 12_000 }, (_, index) => `tag-${index}`), "tag", "tag.x"].sort();
+    const { list, requests } = storeOf(names.map((name) => `r/${name}/x`));
+    for (const startAfter of [undefined, "tag", "tag-5"]) {
+      requests.length = 0;
+      const page = await listChildren(list, "r/", { limit: 100_000, seeks: true, ...(startAfter === undefined ? {} : { startAfter }) });
+      expect(page).toEqual({ entries: names.slice(startAfter === undefined ? 0 : names.indexOf(startAfter) + 1).map((name) => ({ name, isDirectory: true })), next: undefined });
+      if (startAfter === undefined) expect(new Set(requests.map((request) => request.startAfter)).size).toBeGreaterThan(4);
+    }
+    expect(await listChildren(list, "missing/", { limit: 100_000, seeks: true })).toBeUndefined();
+  });
+
   test("tells a missing directory from one that has nothing more", async () => {
     const { list } = storeOf(KEYS);
     expect(await listChildren(list, "missing/")).toBeUndefined();

@@ -1,6 +1,7 @@
 import type { DirectoryEntry, ListOptions, ListPage } from "../driver.ts";
 import { type ChildrenPage, inNameOrder } from "../name-order.ts";
 import { isPathName } from "../paths.ts";
+import { listInParts } from "./parts-of-listing.ts";
 
 /** What stores give at most in one page of a listing, and what `list` gives when it is told no limit. */
 const MAX_PAGE_ENTRIES = 1000;
@@ -31,15 +32,21 @@ export interface KeyPageRequest {
 /** Lists one page with a delimiter. */
 export type ListKeys = (request: KeyPageRequest) => Promise<KeyPage>;
 
+/** Which children are to be listed, and how. */
+export interface ChildrenOptions extends ListOptions {
+  /** The store begins a listing after any name at once: what is long can be read in parts at the same time. */
+  readonly seeks?: boolean;
+}
+
 /**
  * Lists the children of a directory of an object store, in the order of names.
  * @param prefix What the keys in the directory begin with: empty, or with a slash at the end.
  * @returns undefined when there is no such directory: nothing in it.
  */
-export async function listChildren(list: ListKeys, prefix: string, options: ListOptions = {}): Promise<ListPage | undefined> {
+export async function listChildren(list: ListKeys, prefix: string, options: ChildrenOptions = {}): Promise<ListPage | undefined> {
   const limit = Math.min(Math.max(1, options.limit ?? MAX_PAGE_ENTRIES), MAX_ENTRIES);
   const startAfter = options.startAfter === undefined ? {} : { startAfter: options.startAfter };
-  const children = new ChildrenInKeyOrder(list, { prefix, limit, ...startAfter });
+  const children = new ChildrenInKeyOrder(list, { prefix, limit, seeks: options.seeks === true, ...startAfter });
   const hasDirectory = async (name: string): Promise<boolean> => await hasKeys(list, `${prefix}${name}/`);
   let entries: readonly DirectoryEntry[] = [];
   // When as many wait as are wanted, it is cheaper to ask what they wait for than to read on.
@@ -57,33 +64,51 @@ async function hasKeys(list: ListKeys, prefix: string): Promise<boolean> {
   return keys.length + directories.length > 0;
 }
 
+interface ChildrenRequest {
+  readonly prefix: string;
+  readonly limit: number;
+  readonly seeks: boolean;
+  readonly startAfter?: string;
+}
+
 class ChildrenInKeyOrder {
   /** Whether the store has given all. */
   isAtEnd = false;
   readonly #list: ListKeys;
-  readonly #prefix: string;
-  readonly #limit: number;
+  readonly #request: ChildrenRequest;
   readonly #startAfter: string | undefined;
 
-  constructor(list: ListKeys, { prefix, limit, startAfter }: { readonly prefix: string; readonly limit: number; readonly startAfter?: string }) {
+  constructor(list: ListKeys, request: ChildrenRequest) {
     this.#list = list;
-    this.#prefix = prefix;
-    // The child that the page begins after may come again: as a directory, its key is greater.
-    this.#limit = Math.min(startAfter === undefined ? limit : limit + 1, MAX_PAGE_ENTRIES);
-    this.#startAfter = startAfter;
+    this.#request = request;
+    this.#startAfter = request.startAfter === undefined ? undefined : request.prefix + request.startAfter;
   }
 
   async *pages(): AsyncGenerator<ChildrenPage> {
-    const [prefix, limit] = [this.#prefix, this.#limit];
+    const { prefix, limit, seeks } = this.#request;
+    const all = seeks && limit === MAX_ENTRIES ? await listInParts(this.#list, { prefix, startAfter: this.#startAfter, maxChildren: MAX_ENTRIES }) : undefined;
+    if (all === undefined) return yield* this.#onePageAfterAnother();
+    this.isAtEnd = true;
+    yield { children: all.flatMap((page) => this.#childrenOn(page)), isLast: true };
+  }
+
+  async *#onePageAfterAnother(): AsyncGenerator<ChildrenPage> {
+    const { prefix } = this.#request;
+    // The child that the page begins after may come again: as a directory, its key is greater.
+    const limit = Math.min(this.#startAfter === undefined ? this.#request.limit : this.#request.limit + 1, MAX_PAGE_ENTRIES);
     let next: string | undefined;
     do {
-      const from = next !== undefined ? { next } : this.#startAfter !== undefined ? { startAfter: prefix + this.#startAfter } : {};
+      const from = next !== undefined ? { next } : this.#startAfter !== undefined ? { startAfter: this.#startAfter } : {};
       const page = await this.#list({ prefix, limit, ...from });
       if (page.next !== undefined && page.next === next) throw new Error(`the store's listing of ${JSON.stringify(prefix)} does not come to an end`);
       next = page.next;
       this.isAtEnd = next === undefined;
-      yield { children: [...mergeInKeyOrder(page, prefix)].filter(({ name }) => isPathName(name)), isLast: this.isAtEnd };
+      yield { children: this.#childrenOn(page), isLast: this.isAtEnd };
     } while (next !== undefined);
+  }
+
+  #childrenOn(page: KeyPage): DirectoryEntry[] {
+    return [...mergeInKeyOrder(page, this.#request.prefix)].filter(({ name }) => isPathName(name));
   }
 }
 
