@@ -14,6 +14,8 @@ export async function readForm(context: RequestContext): Promise<URLSearchParams
   const tooLarge = (): RegistryError => new RegistryError("SIZE_INVALID", { status: 413, message: "the form is too large" });
   const bytes = await readBody(watchedBody(stream, context.parts.options.stallTimeoutMs), MAX_FORM_BYTES, tooLarge);
   const form = new URLSearchParams(new TextDecoder().decode(bytes));
-  for (const [key, value] of context.query) form.set(key, value);
+  // Whoever asks for the first value, as authorization does, gets the query's first.
+  for (const key of new Set(context.query.keys())) form.delete(key);
+  for (const [key, value] of context.query) form.append(key, value);
   return form;
 }

@@ -148,6 +148,13 @@ describe("access rules", () => {
     expect([await first.json(), first.headers.get("link")]).toEqual([{ repositories: ["public/x"] }, '</v2/_catalog?last=public%2Fx&n=1>; rel="next"']);
     expect(await (await expectStatus(200, `${registry.url}/v2/_catalog?last=public%2Fx&n=1`, { headers: basic("ci", "ci") })).json()).toEqual({ repositories: ["team-a/x"] });
   });
+  test("what stands several times in the query is all there beside a form, in its order", async () => {
+    const scopes = ["repository:public/x:pull", "repository:team-a/x:pull"];
+    const query = new URLSearchParams(scopes.map((scope): [string, string] => ["scope", scope]));
+    const form = new URLSearchParams({ grant_type: "password", username: "ci", password: "ci", scope: "repository:secret/x:pull" });
+    const answer = await expectStatus(200, `${registry.url}/v2/token?${query}`, { method: "POST", body: form });
+    expect(await answer.json()).toMatchObject({ scope: scopes.join(" ") });
+  });
   test("a mount without a source looks only where the caller may read", async () => {
     const digest = ((await (await manifest(200, "secret/x", basic("root", "root"))).json()) as { layers: { digest: string }[] }).layers[0]?.digest ?? "";
     await push("secret/only");
