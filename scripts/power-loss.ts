@@ -1,10 +1,11 @@
 /*
  * Looks whether what a registry acknowledged survives a loss of power, on file systems of its own:
  *
- *   bun scripts/power-loss.ts [--make "mkfs.ext4 -q"]… [--rounds 3] [--seconds 3]
+ *   bun scripts/power-loss.ts [--make "mkfs.ext4 -q"]… [--rounds 4] [--seconds 3]
  *
- * Takes root on Linux, loop devices, and 1 GiB of memory. A disk image is mounted, and two processes push to one store on it. In the
- * middle of that both are stopped and the image is copied as it is: what the kernel was not made to write is missing in the copy, as
+ * Takes root on Linux, loop devices, and 1 GiB of memory. A disk image is mounted, and two processes push to one store on it; or, every
+ * other round, one process that pauses after each push, so that nothing but its own care wrote what it acknowledged last. In the
+ * middle of that they are stopped and the image is copied as it is: what the kernel was not made to write is missing in the copy, as
  * after a loss of power. The copy is mounted, and each blob, manifest and tag that was acknowledged is looked for. Ends with 1 when
  * one is not there.
  */
@@ -24,16 +25,18 @@ import { SILENT_LOGGER } from "../src/telemetry/log.ts";
 const { values: options } = parseArgs({
   options: {
     make: { type: "string", multiple: true, default: ["mkfs.ext4 -q", "mkfs.xfs -q -f"] },
-    rounds: { type: "string", default: "3" },
+    rounds: { type: "string", default: "4" },
     seconds: { type: "string", default: "3" },
     /** Of the processes that push. */
     store: { type: "string" },
     number: { type: "string", default: "0" },
+    alone: { type: "boolean", default: false },
   },
 });
 
 const WRITERS = 2;
 const PUSHES_AT_ONCE = 3;
+const PAUSE_MS = 200;
 const TAG = parseTag("latest");
 
 /** One line of a process that pushes. */
@@ -49,7 +52,7 @@ else process.exitCode = (await tryAll()) ? 0 : 1;
 async function pushForEver(rootdirectory: string, number: number): Promise<void> {
   const validation = { enabled: true, urls: { allow: [], deny: [] }, indexes: { platforms: "all", platformList: [] }, sparseImages: false } as const;
   const registry = openLocalRegistry({ driver: openFilesystemDriver({ rootdirectory }), log: SILENT_LOGGER, clock: SYSTEM_CLOCK, deleteEnabled: true, redirectEnabled: false, validation, tagConcurrency: 4 });
-  await Promise.all(Array.from({ length: PUSHES_AT_ONCE }, (_, pusher) => pushImages(registry, `p${number}-${pusher}`)));
+  await Promise.all(Array.from({ length: options.alone ? 1 : PUSHES_AT_ONCE }, (_, pusher) => pushImages(registry, `p${number}-${pusher}`)));
 }
 
 async function pushImages(registry: LocalRegistry, pusher: string): Promise<never> {
@@ -58,11 +61,11 @@ async function pushImages(registry: LocalRegistry, pusher: string): Promise<neve
     const layer = Buffer.from(`layer ${pusher} ${round} `.repeat(round % 5 === 0 ? 40_000 : 10));
     // Of all pushers, at about the same time.
     const config = Buffer.from(`{"shared":${Math.floor(round / 4)}}`);
-    for (const bytes of [layer, config]) acknowledge({ name, kind: "blob", digest: await pushBlob(registry, name, bytes, round % 2 === 0) });
+    for (const bytes of [layer, config]) await acknowledge({ name, kind: "blob", digest: await pushBlob(registry, name, bytes, round % 2 === 0) });
     const descriptor = (mediaType: string, bytes: Uint8Array): object => ({ mediaType, digest: digestOf(bytes), size: bytes.length });
     const image = { schemaVersion: 2, mediaType: MEDIA_TYPES.ociManifest, config: descriptor(MEDIA_TYPES.ociConfig, config), layers: [descriptor(MEDIA_TYPES.ociLayer, layer)] };
     const { digest } = await registry.manifests.put(name, { bytes: Buffer.from(JSON.stringify(image)), contentType: undefined, digest: undefined, tags: [TAG] });
-    acknowledge({ name, kind: "manifest", digest });
+    await acknowledge({ name, kind: "manifest", digest });
   }
 }
 
@@ -78,8 +81,9 @@ async function pushBlob(registry: LocalRegistry, name: RepositoryName, bytes: Ui
   return (await registry.uploads.finish(name, id, undefined, { digest })).digest;
 }
 
-function acknowledge(line: Acknowledgement): void {
+async function acknowledge(line: Acknowledgement): Promise<void> {
   writeSync(1, `${JSON.stringify(line)}\n`);
+  if (options.alone) await Bun.sleep(PAUSE_MS);
 }
 
 async function tryAll(): Promise<boolean> {
@@ -93,7 +97,7 @@ async function tryAll(): Promise<boolean> {
   let lost = 0;
   for (const make of options.make) {
     for (let round = 1; round <= Number(options.rounds); round++) {
-      const found = await losePower(make, { image: join(memory, "image"), copy: join(memory, "copy"), disk });
+      const found = await losePower(make, { image: join(memory, "image"), copy: join(memory, "copy"), disk }, round % 2 === 0);
       console.log(`${make}, round ${round}: ${found.acknowledged} acknowledged, ${found.lost.length} lost`);
       for (const line of found.lost.slice(0, 5)) console.log(`  ${line}`);
       lost += found.lost.length;
@@ -102,15 +106,16 @@ async function tryAll(): Promise<boolean> {
   return lost === 0;
 }
 
-async function losePower(make: string, { image, copy, disk }: Record<"image" | "copy" | "disk", string>): Promise<{ readonly acknowledged: number; readonly lost: readonly string[] }> {
+async function losePower(make: string, { image, copy, disk }: Record<"image" | "copy" | "disk", string>, alone: boolean): Promise<{ readonly acknowledged: number; readonly lost: readonly string[] }> {
   for (const each of [image, copy]) rmSync(each, { force: true });
   run("truncate", "-s", "400M", image);
   run(...make.split(" "), image);
   const store = join(disk, "registry");
   const lines = await whileMounted(image, disk, async () => {
     run("sync");
-    const outputs = Array.from({ length: WRITERS }, (_, number) => `${copy}.${number}.lines`);
-    const writers = outputs.map((output, number) => startWriter(store, number, output));
+    const outputs = Array.from({ length: alone ? 1 : WRITERS }, (_, number) => `${copy}.${number}.lines`);
+    const command = [process.execPath, import.meta.path, "--store", store, ...(alone ? ["--alone"] : [])];
+    const writers = outputs.map((output, number) => startWriter([...command, "--number", String(number)], output));
     await Bun.sleep(Number(options.seconds) * 1000);
     for (const writer of writers) writer.kill("SIGSTOP");
     const texts = outputs.map((output) => readFileSync(output, "latin1"));
@@ -123,10 +128,10 @@ async function losePower(make: string, { image, copy, disk }: Record<"image" | "
   return await whileMounted(copy, disk, async () => ({ acknowledged: lines.length, lost: lines.flatMap((line) => missingOf(store, JSON.parse(line) as Acknowledgement)) }));
 }
 
-function startWriter(store: string, number: number, output: string): Bun.Subprocess {
+function startWriter(command: string[], output: string): Bun.Subprocess {
   const stdout = openSync(output, "w");
   try {
-    return Bun.spawn([process.execPath, import.meta.path, "--store", store, "--number", String(number)], { stdout, stderr: "inherit" });
+    return Bun.spawn(command, { stdout, stderr: "inherit" });
   } finally {
     closeSync(stdout);
   }
