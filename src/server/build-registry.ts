@@ -10,7 +10,7 @@ import type { Logger } from "../telemetry/log.ts";
 import { configuredDriver } from "./open-storage.ts";
 
 /** How long registries on local files, and on stores over a network, may go without looking whether somebody collects. */
-const LOCAL_POLL_MS = 500;
+const LOCAL_POLL_MS = 100;
 const REMOTE_POLL_MS = 5_000;
 
 /** A registry with what else looks after its store. */

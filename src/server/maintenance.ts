@@ -98,7 +98,7 @@ export class Maintenance implements AsyncDisposable {
       pollMs: collectorPollMs(this.#config),
       clock: SYSTEM_CLOCK,
       log: this.#log,
-      ...(filesystem === undefined ? {} : { openWalker: () => new MarkThreads(filesystem.rootdirectory) }),
+      ...(filesystem === undefined ? {} : { openWalker: () => new MarkThreads({ rootdirectory: filesystem.rootdirectory, inBackground: isServed }) }),
       ...(request.listener === undefined ? {} : { listener: request.listener }),
       ...(request.signal === undefined ? {} : { signal: request.signal }),
     });

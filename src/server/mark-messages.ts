@@ -2,8 +2,15 @@ import type { BlobShard, RepositoryFolder } from "../registry/gc/inventory.ts";
 import type { RepositoryMarks, RepositoryTask, StoredBlob } from "../registry/gc/mark.ts";
 import type { Digest } from "../oci/digest.ts";
 
+/** What threads look over, and how. */
+export interface MarkSettings {
+  readonly rootdirectory: string;
+  /** Whether they give way to everything else on the machine. */
+  readonly inBackground: boolean;
+}
+
 /** What a thread is asked: a call of `StoreWalker` on some store. */
-export type MarkJob = { readonly rootdirectory: string } & (
+export type MarkJob = { readonly settings: MarkSettings } & (
   | { readonly call: "folders" }
   | { readonly call: "walk"; readonly tasks: readonly RepositoryTask[] }
   | { readonly call: "blobsIn"; readonly shards: readonly BlobShard[] }

@@ -37,7 +37,7 @@ test("threads find what one finds alone, in the same order", async () => {
     if (number % 10 === 0) await driver.putContent(tagCurrentLink(parseName(`team-${number % 7}/app-${number}`), parseTag("gone")), digestOf("gone"));
   }
   await driver.putContent(tagCurrentLink(parseName("team-1/broken"), parseTag("t")), "");
-  await using threads = new MarkThreads(root);
+  await using threads = new MarkThreads({ rootdirectory: root, inBackground: false });
   const [alone, together] = [await new Marker(driver).mark(OPTIONS), await new Marker(driver, threads).mark(OPTIONS)];
   expect(alone.untagged.length).toBe(20);
   expect(alone.doubts.length).toBe(1);
@@ -47,7 +47,7 @@ test("threads find what one finds alone, in the same order", async () => {
 
 test("what a thread cannot read fails the walk", async () => {
   await addImage("a", "t");
-  await using threads = new MarkThreads("/nonexistent");
+  await using threads = new MarkThreads({ rootdirectory: "/nonexistent", inBackground: true });
   const task = { folder: { path: "a", parts: ["_manifests"] }, untaggedBefore: undefined, findStrayLayers: false };
   expect(await threads.walk([task])).toMatchObject([{ name: "a", isEmpty: true }]);
   const bad = { folder: { path: "../a", parts: [] }, untaggedBefore: undefined, findStrayLayers: false };

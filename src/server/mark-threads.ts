@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os";
 import type { Digest } from "../oci/digest.ts";
 import type { BlobShard, RepositoryFolder } from "../registry/gc/inventory.ts";
 import type { RepositoryMarks, RepositoryTask, StoredBlob, StoreWalker } from "../registry/gc/mark.ts";
-import { type MarkAnswer, type MarkJob, packDigests, type PackedMarks, unpackBlobs, unpackDigests } from "./mark-messages.ts";
+import { type MarkAnswer, type MarkJob, type MarkSettings, packDigests, type PackedMarks, unpackBlobs, unpackDigests } from "./mark-messages.ts";
 
 const MAX_THREADS = 4;
 
@@ -13,17 +13,17 @@ interface Waiting {
 
 /** Threads that look over a store on local files. */
 export class MarkThreads implements StoreWalker, AsyncDisposable {
-  readonly #rootdirectory: string;
+  readonly #settings: MarkSettings;
   readonly #threads: readonly MarkThread[];
   #next = 0;
 
-  constructor(rootdirectory: string) {
-    this.#rootdirectory = rootdirectory;
+  constructor(settings: MarkSettings) {
+    this.#settings = settings;
     this.#threads = Array.from({ length: Math.min(MAX_THREADS, availableParallelism()) }, () => new MarkThread());
   }
 
   async folders(): Promise<readonly RepositoryFolder[]> {
-    const answer = await this.#leastBusy().run({ rootdirectory: this.#rootdirectory, call: "folders" });
+    const answer = await this.#leastBusy().run({ settings: this.#settings, call: "folders" });
     return "folders" in answer ? answer.folders : fail(answer);
   }
 
@@ -31,17 +31,17 @@ export class MarkThreads implements StoreWalker, AsyncDisposable {
     // In turn, from the first one in each walk over all: a thread remembers the manifests of the repositories that it had before.
     if (this.#threads.every((thread) => thread.pending === 0)) this.#next = 0;
     const thread = this.#threads[this.#next++ % this.#threads.length] ?? this.#leastBusy();
-    const answer = await thread.run({ rootdirectory: this.#rootdirectory, call: "walk", tasks });
+    const answer = await thread.run({ settings: this.#settings, call: "walk", tasks });
     return "marks" in answer ? answer.marks.map(unpack) : fail(answer);
   }
 
   async blobsIn(shards: readonly BlobShard[]): Promise<readonly Digest[]> {
-    const answer = await this.#leastBusy().run({ rootdirectory: this.#rootdirectory, call: "blobsIn", shards });
+    const answer = await this.#leastBusy().run({ settings: this.#settings, call: "blobsIn", shards });
     return "digests" in answer ? unpackDigests(answer.digests) : fail(answer);
   }
 
   async look(digests: readonly Digest[]): Promise<readonly StoredBlob[]> {
-    const answer = await this.#leastBusy().run({ rootdirectory: this.#rootdirectory, call: "look", digests: packDigests(digests) });
+    const answer = await this.#leastBusy().run({ settings: this.#settings, call: "look", digests: packDigests(digests) });
     return "blobs" in answer ? unpackBlobs(digests, answer.blobs) : fail(answer);
   }
 

@@ -1,6 +1,7 @@
+import { moveThreadToBackground } from "../lib/background-thread.ts";
 import { LocalWalker, type RepositoryMarks } from "../registry/gc/mark.ts";
 import { DirectReader } from "../storage/filesystem/survey/direct-reader.ts";
-import { type MarkAnswer, type MarkJob, packBlobs, packDigests, type PackedMarks, unpackDigests } from "./mark-messages.ts";
+import { type MarkAnswer, type MarkJob, type MarkSettings, packBlobs, packDigests, type PackedMarks, unpackDigests } from "./mark-messages.ts";
 
 /*
  * Looks over a store for the collector, away from the thread that serves requests. Every job has one answer, in order.
@@ -8,6 +9,7 @@ import { type MarkAnswer, type MarkJob, packBlobs, packDigests, type PackedMarks
 
 declare const self: Worker;
 
+/** Made for the first job: all are about one store. */
 let walker: LocalWalker | undefined;
 /** The answers must come in the order of the jobs, whatever a walk waits for. */
 let last: Promise<void> = Promise.resolve();
@@ -18,10 +20,15 @@ self.onmessage = (event: MessageEvent<MarkJob>) => {
 
 async function answerTo(job: MarkJob): Promise<MarkAnswer> {
   try {
-    return await call((walker ??= new LocalWalker(new DirectReader(job.rootdirectory))), job);
+    return await call((walker ??= begin(job.settings)), job);
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) };
   }
+}
+
+function begin({ rootdirectory, inBackground }: MarkSettings): LocalWalker {
+  if (inBackground) moveThreadToBackground();
+  return new LocalWalker(new DirectReader(rootdirectory));
 }
 
 async function call(on: LocalWalker, job: MarkJob): Promise<MarkAnswer> {

@@ -185,7 +185,7 @@ class CollectorRun {
   /** Of two that began at once, the one that is overwritten finds the other's name, and leaves. The other gives signs of life from then on. */
   async #becomeAlone(): Promise<void> {
     const { clock, log } = this.#options;
-    await clock.sleep(Math.min(SETTLE_MS, this.#options.pollMs));
+    await clock.sleep(Math.min(SETTLE_MS, 5 * this.#options.pollMs));
     const now = await readState(this.#driver, clock.now());
     if (now !== undefined && now.run !== this.#state.run) throw new CollectorBusyError(now);
     const warn = (error: unknown): void => log.warn("the collector's sign of life could not be written", { "err.message": String(error) });
