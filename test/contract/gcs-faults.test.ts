@@ -121,6 +121,19 @@ describe("a store that falls silent", () => {
     expect((await impatient.stat("/file")).sizeBytes).toBe(4);
   });
 
+  test("when it is to give a token is asked for one again", async () => {
+    await driver.putContent("/file", "text");
+    let isFirst = true;
+    server.intercept = async ({ operation }) => {
+      if (operation !== "token" || !isFirst) return undefined;
+      isFirst = false;
+      await Bun.sleep(SILENCE_MS * 3);
+      return undefined;
+    };
+    expect((await impatient.stat("/file")).sizeBytes).toBe(4);
+    expect(isFirst).toBe(false);
+  });
+
   test("in the middle of content is asked for the rest", async () => {
     await driver.putContent("/file", CONTENT);
     let reads = 0;

@@ -107,7 +107,15 @@ function useTokenUri(client: TokenClient & ServiceAccountClient, { uri, timeoutM
   const { transporter } = client;
   const other = uri === undefined ? {} : { url: uri };
   if (uri !== undefined) client.additionalClaims = { aud: uri };
-  client.transporter = { request: <T>(request: TokenRequest) => transporter.request<T>({ ...request, ...other, signal: AbortSignal.timeout(timeoutMs) }) };
+  const ask = async <T>(request: TokenRequest): ReturnType<typeof transporter.request<T>> => {
+    const signal = AbortSignal.timeout(timeoutMs);
+    try {
+      return await transporter.request<T>({ ...request, ...other, signal });
+    } catch (error) {
+      throw signal.aborted ? lateToken(timeoutMs) : error;
+    }
+  };
+  client.transporter = { request: ask };
 }
 
 function isServiceAccount(client: TokenClient): client is TokenClient & ServiceAccountClient {
@@ -126,11 +134,16 @@ function signingKeyOf({ email, key }: ServiceAccountClient): SigningKey {
 async function inTime<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new StoreConnectionError(`no access token came within ${timeoutMs} ms`, "ETIMEDOUT")), timeoutMs);
+    timer = setTimeout(() => reject(lateToken(timeoutMs)), timeoutMs);
   });
   try {
     return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** The failure that is tried again; what the SDK makes of a signal says nothing of that. */
+function lateToken(timeoutMs: number): StoreConnectionError {
+  return new StoreConnectionError(`no access token came within ${timeoutMs} ms`, "ETIMEDOUT");
 }
