@@ -13,6 +13,8 @@ export interface ConnectionLimitOptions {
 
 /** Descriptors for everything that is not there for a connection. */
 const RESERVED_DESCRIPTORS = 128;
+/** The last ones, or this part of them, are never taken by connections, whatever else is open: for files. */
+const LAST = { descriptors: 64, part: 8 };
 /** Where so many places are free, they are looked at now and then: more clients do not come meanwhile. */
 const FAR = { places: 2_000, pauseMs: 100 };
 /** The same for looking often. With fewer, clients are let in a few at a time. */
@@ -35,25 +37,27 @@ const WARNING_INTERVAL_MS = 60_000;
 export class ConnectionLimit implements Disposable {
   /** Connections at once, at most. */
   readonly limit: number;
+  /** Descriptors that may be open while somebody is let in. */
+  readonly #mostOpen: number;
   readonly #options: ConnectionLimitOptions;
   #sockets: ListeningSockets | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isCrowded = false;
   #warnedAt = Number.NEGATIVE_INFINITY;
 
-  private constructor(limit: number, options: ConnectionLimitOptions) {
-    this.limit = limit;
+  private constructor(most: number, options: ConnectionLimitOptions) {
+    const possible = Math.max(1, Math.floor((most - RESERVED_DESCRIPTORS) / options.descriptorsEach));
+    this.limit = Math.min(options.configured, possible);
+    this.#mostOpen = most - Math.min(LAST.descriptors, Math.floor(most / LAST.part));
     this.#options = options;
   }
 
   /** @param most Files and sockets that the process may open. @returns Undefined where there is to be no limit. */
   static of(options: ConnectionLimitOptions, most = mostDescriptors() ?? Number.POSITIVE_INFINITY): ConnectionLimit | undefined {
-    const { configured, descriptorsEach } = options;
-    if (configured === 0) return undefined;
-    const possible = Math.max(1, Math.floor((most - RESERVED_DESCRIPTORS) / descriptorsEach));
-    const limit = new ConnectionLimit(Math.min(configured, possible), options);
-    if (possible < configured) limit.#say("connections are limited to what the limit of open files has room for", { limit: possible, openfiles: most });
-    return limit;
+    if (options.configured === 0) return undefined;
+    const made = new ConnectionLimit(most, options);
+    if (made.limit < options.configured) made.#say("connections are limited to what the limit of open files has room for", { limit: made.limit, openfiles: most });
+    return made;
   }
 
   /** Whether connections should be closed as soon as they are not needed. */
@@ -99,9 +103,16 @@ export class ConnectionLimit implements Disposable {
 
   /** How many places are free, at least; exactly when it might be few. */
   #free(): number {
-    // Whatever is open for other things is counted, too: cheap, and good enough far from the limit.
-    const atLeast = this.limit - openDescriptors();
-    return atLeast > this.limit / CROWDED_PART ? atLeast : this.limit - (this.#sockets?.connections() ?? 0);
+    try {
+      const open = openDescriptors();
+      // Whatever is open for other things is counted, too: cheap, and good enough far from the limit.
+      const atLeast = this.limit - open;
+      const places = atLeast > this.limit / CROWDED_PART ? atLeast : this.limit - (this.#sockets?.connections() ?? 0);
+      return Math.min(places, this.#mostOpen - open);
+    } catch {
+      // Not one descriptor is left to look with.
+      return 0;
+    }
   }
 
   /** How many clients the kernel keeps: whoever is kept is taken, all at once, when there is place for one. */

@@ -157,8 +157,7 @@ export function openDescriptors(): number {
 
 /** How many files and sockets this process may open; undefined where the system does not tell. */
 export function mostDescriptors(): number | undefined {
-  if (process.platform !== "linux") return undefined;
-  const match = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"));
+  const match = /^Max open files\s+(\d+)/m.exec(readIfAny("/proc/self/limits"));
   return match === null ? undefined : Number(match[1]);
 }
 
@@ -213,15 +212,15 @@ interface Loop {
 function loopsOf(descriptors: readonly number[]): readonly Loop[] {
   return descriptors.map((loop) => ({
     loop,
-    watched: [...descriptorInfo(loop).matchAll(/^tfd:\s*(\d+) events:\s*[0-9a-f]+ data:\s*([0-9a-f]+)/gm)].map(([, descriptor, data]) => ({ descriptor: Number(descriptor), data: BigInt(`0x${data ?? "0"}`) })),
+    watched: [...readIfAny(`/proc/self/fdinfo/${loop}`).matchAll(/^tfd:\s*(\d+) events:\s*[0-9a-f]+ data:\s*([0-9a-f]+)/gm)].map(([, descriptor, data]) => ({ descriptor: Number(descriptor), data: BigInt(`0x${data ?? "0"}`) })),
   }));
 }
 
-function descriptorInfo(descriptor: number): string {
+/** Nothing of what there is not: another system's files, or a descriptor that was closed since its folder was read. */
+function readIfAny(path: string): string {
   try {
-    return readFileSync(`/proc/self/fdinfo/${descriptor}`, "utf8");
+    return readFileSync(path, "utf8");
   } catch {
-    // Closed since the folder was read: the descriptor of the reading itself.
     return "";
   }
 }
