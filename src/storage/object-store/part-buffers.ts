@@ -1,5 +1,5 @@
 /** Buffers that lie ready for the next upload. */
-const MAX_FREE_BUFFERS = 4;
+const MAX_FREE_BUFFERS = 1;
 
 /**
  * Buffers of one part's size for all uploads of a driver. Every upload has one for sure; what it takes beyond, to send parts side by
@@ -36,6 +36,14 @@ export class PartBuffers {
    */
   release(taken: number, reusable: readonly Uint8Array[]): void {
     this.#extra -= Math.max(0, taken - 1);
-    this.#free.push(...reusable.slice(0, Math.max(0, MAX_FREE_BUFFERS - this.#free.length)));
+    for (const bytes of reusable) {
+      if (this.#free.length < MAX_FREE_BUFFERS) this.#free.push(bytes);
+      else free(bytes);
+    }
   }
+}
+
+/** At once: the garbage collector would leave it until it needs memory itself. */
+function free({ buffer }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
