@@ -68,6 +68,8 @@ function canonical(headers: Readonly<Record<string, string>>): Record<string, st
 }
 
 function describe(error: unknown): string {
+  // What tidied up after a failure failed, too; its own text is empty.
+  if (error instanceof SuppressedError) return `${describe(error.error)}; before that: ${describe(error.suppressed)}`;
   if (error instanceof Error) return error.cause === undefined ? error.message : `${error.message}: ${describe(error.cause)}`;
   return error === undefined ? "" : String(error);
 }
