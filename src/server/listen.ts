@@ -1,7 +1,7 @@
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { createConnection } from "node:net";
 import type { Peer } from "../http/context.ts";
-import { formatAddress, plainAddress } from "./addresses.ts";
+import { formatAddress, peerAddress } from "./addresses.ts";
 import type { AlpnChallenges } from "./acme/alpn-challenges.ts";
 import type { InheritedSocket } from "./inherited-socket.ts";
 import { ListeningSockets } from "./listening-sockets.ts";
@@ -201,7 +201,8 @@ function serve(options: ListenOptions, place: Place, peerOf: PeerOf = socketPeer
 function socketPeer(options: ListenOptions): PeerOf {
   const scheme = options.tls === undefined ? "http" : "https";
   const { origin } = options;
-  if (origin === undefined) return (request, server) => ({ address: plainAddress(server.requestIP(request)?.address ?? ""), scheme });
+  const { net } = options.address;
+  if (origin === undefined) return (request, server) => ({ address: peerAddress(server.requestIP(request)?.address, net), scheme });
   return (request, server) => {
     const address = origin(server.requestIP(request)?.port);
     return address === undefined ? undefined : { address, scheme };

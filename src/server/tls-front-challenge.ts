@@ -1,7 +1,7 @@
 import type { Socket, SocketHandler, TCPSocketListener, UnixSocketListener } from "bun";
 import type { AlpnChallenges } from "./acme/alpn-challenges.ts";
 import { readClientHello } from "./acme/client-hello.ts";
-import { formatAddress, plainAddress } from "./addresses.ts";
+import { formatAddress, peerAddress } from "./addresses.ts";
 import type { Place } from "./listen.ts";
 import { FrontConnection, FrontConnections } from "./tls-front-connection.ts";
 
@@ -15,6 +15,7 @@ export class ChallengeFront {
   readonly #challenges: AlpnChallenges;
   readonly #connections = new FrontConnections();
   readonly #addresses = new Map<number, string>();
+  #net: "tcp" | "unix" = "tcp";
   #listener: TCPSocketListener<Greeting> | UnixSocketListener<Greeting> | undefined;
 
   constructor(challenges: AlpnChallenges) {
@@ -25,6 +26,7 @@ export class ChallengeFront {
   listen(place: Place, applicationPort: number): string {
     const socket = this.#handlers(applicationPort);
     if ("unix" in place) {
+      this.#net = "unix";
       this.#listener = Bun.listen<Greeting>({ socket, unix: place.unix });
       return place.unix;
     }
@@ -90,7 +92,7 @@ export class ChallengeFront {
 
   async #passOn(client: Socket<Greeting>, port: number): Promise<void> {
     const { connection } = client.data;
-    const address = plainAddress((client.remoteAddress as string | undefined) ?? "");
+    const address = peerAddress(client.remoteAddress, this.#net);
     try {
       await connection.passOn({ port, opened: (own) => void this.#addresses.set(own, address), closed: (own) => void this.#addresses.delete(own) });
     } catch {

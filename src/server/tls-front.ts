@@ -2,7 +2,7 @@ import type { Socket, SocketHandler, TCPSocketListener, UnixSocketListener } fro
 import type { ClientCertificate } from "../auth/controller.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Origin, Place, TlsMaterial } from "./listen.ts";
-import { formatAddress, plainAddress } from "./addresses.ts";
+import { formatAddress, peerAddress } from "./addresses.ts";
 import { bunTlsOptions } from "./tls.ts";
 import { type CertificateReader, loadCertificateReader } from "./tls-front-certificate.ts";
 import { FrontConnection, FrontConnections } from "./tls-front-connection.ts";
@@ -56,6 +56,7 @@ export class TlsFront {
   readonly #readCertificate: CertificateReader;
   readonly #connections = new FrontConnections();
   readonly #peers = new Map<number, FrontPeer>();
+  #net: "tcp" | "unix" = "tcp";
   #listener: TCPSocketListener<FrontConnection> | UnixSocketListener<FrontConnection> | undefined;
 
   private constructor(options: TlsFrontOptions, readCertificate: CertificateReader) {
@@ -82,6 +83,7 @@ export class TlsFront {
       },
     };
     if ("unix" in place) {
+      this.#net = "unix";
       this.#listener = Bun.listen<FrontConnection>({ ...options, unix: place.unix });
       return place.unix;
     }
@@ -166,8 +168,7 @@ export class TlsFront {
 
   #addressOf(client: Socket<FrontConnection>): string | undefined {
     const { origin } = this.#options;
-    // Without one on unix sockets, whatever its type says.
-    return origin === undefined ? plainAddress((client.remoteAddress as string | undefined) ?? "") : origin(client.remotePort);
+    return origin === undefined ? peerAddress(client.remoteAddress, this.#net) : origin(client.remotePort);
   }
 
   async #passOn(connection: FrontConnection, peer: FrontPeer): Promise<void> {
