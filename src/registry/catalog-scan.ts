@@ -136,7 +136,8 @@ function rangesAfter(last: string): CatalogRange[] {
   const ranges: CatalogRange[] = [];
   let folder = "";
   for (const name of last.split("/")) {
-    ranges.unshift({ folder, after: name });
+    // What is longer comes after the same names; a store may refuse to hear it.
+    ranges.unshift({ folder, after: name.slice(0, MAX_NAME_LENGTH + 1) });
     folder = join(folder, name);
     if (!FOLDER_NAME.test(name) || folder.length > MAX_NAME_LENGTH) break;
   }
