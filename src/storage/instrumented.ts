@@ -20,7 +20,7 @@ const UNTIMED: ReadonlySet<Action> = new Set(["Reader", "Writer"]);
 
 /**
  * Puts around any driver what all need alike: the check of every path before the driver sees it, a measurement and a span of every
- * call. The result has exactly the optional members that the driver has.
+ * call. The result has exactly the optional members that the driver has, but for `observe` and `isUnchanged` under tracing.
  */
 export function instrumentDriver(driver: StorageDriver, observers: StorageObservers = {}): StorageDriver {
   return new InstrumentedDriver(driver, observers);
@@ -49,14 +49,14 @@ class InstrumentedDriver implements StorageDriver {
     this.#observers = observers;
     const { movesByCopy, observe, isUnchanged, removeIfEmpty, localFile, redirectUrl, listFiles, findDirectories, listUnfinished, survey } = inner;
     if (movesByCopy !== undefined) this.movesByCopy = movesByCopy;
-    // Not measured: they take a microsecond, and save the calls that are.
-    if (observe !== undefined) {
+    // Not measured: they take a microsecond, and save the calls that are. Where every action is to have its span, none is saved.
+    if (observe !== undefined && isUnchanged !== undefined && observers.tracing === undefined) {
       this.observe = (path) => {
         checkPath(this.name, path);
         return observe.call(inner, path);
       };
+      this.isUnchanged = (state) => isUnchanged.call(inner, state);
     }
-    if (isUnchanged !== undefined) this.isUnchanged = (state) => isUnchanged.call(inner, state);
     if (removeIfEmpty !== undefined) this.removeIfEmpty = (path) => this.#file("Delete", path, () => removeIfEmpty.call(inner, path));
     if (localFile !== undefined) {
       this.localFile = (path) => {
