@@ -126,6 +126,18 @@ describe("sending a blob", () => {
     expect(await codeOf(t.registry.blobs.open(NAME, digest, GET))).toBe("BLOB_UNKNOWN");
   });
 
+  test("is no longer taken for stored when somebody took its bytes away, and that is found out", async () => {
+    const descriptorCache = new MemoryDescriptorCache(10);
+    await using t = openTestRegistry({ descriptorCache });
+    const digest = await pushBlob(t.registry, "hello");
+    await t.driver.delete(blobFolder(digest));
+    expect(await descriptorCache.get(digest)).toMatchObject({ sizeBytes: 5 });
+    expect(await t.registry.blobs.mount(OTHER, digest, [NAME])).toBeUndefined();
+    expect(await codeOf(t.registry.blobs.stat(NAME, digest))).toBe("BLOB_UNKNOWN");
+    await pushBlob(t.registry, "hello");
+    expect((await t.registry.blobs.stat(NAME, digest)).sizeBytes).toBe(5);
+  });
+
   test("keeps small ones in memory, and still looks whether they are there", async () => {
     await using t = openTestRegistry();
     const digest = await pushBlob(t.registry, "hello");

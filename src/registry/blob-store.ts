@@ -48,20 +48,17 @@ export class BlobStore {
   async sizeOf(digest: Digest): Promise<number | undefined> {
     const cached = await this.#cache?.get(digest);
     if (cached !== undefined) return cached.sizeBytes;
-    const sizeBytes = await this.storedSize(digest);
+    const sizeBytes = await this.#statBytes(digest);
     if (sizeBytes !== undefined) await this.remember(digest, sizeBytes);
     return sizeBytes;
   }
 
   /** A blob's size as the store itself tells it now; undefined when its bytes are not there. */
   async storedSize(digest: Digest): Promise<number | undefined> {
-    try {
-      const info = await this.#driver.stat(blobData(digest));
-      return info.isDirectory ? undefined : info.sizeBytes;
-    } catch (error) {
-      if (error instanceof PathNotFoundError) return undefined;
-      throw error;
-    }
+    const sizeBytes = await this.#statBytes(digest);
+    // Another collector, like distribution's, takes bytes away and tells no cache: who was told of them is not to be told so again.
+    if (sizeBytes === undefined) await this.#cache?.delete(digest);
+    return sizeBytes;
   }
 
   /** Notes that a blob is stored. */
@@ -110,6 +107,16 @@ export class BlobStore {
   /** Takes over a committed file that was proven to have this digest. */
   async adopt(path: string, digest: Digest): Promise<void> {
     await this.#driver.move(path, blobData(digest));
+  }
+
+  async #statBytes(digest: Digest): Promise<number | undefined> {
+    try {
+      const info = await this.#driver.stat(blobData(digest));
+      return info.isDirectory ? undefined : info.sizeBytes;
+    } catch (error) {
+      if (error instanceof PathNotFoundError) return undefined;
+      throw error;
+    }
   }
 
   async #loadSmall(blob: { readonly stored: Digest; readonly asked: Digest; readonly sizeBytes: number }): Promise<Uint8Array | undefined> {
