@@ -13,6 +13,8 @@ const PATIENT_MS = 60_000;
 /** Where something stalls. A call that is merely slow may be taken for one that does: it is tried again, too. */
 const IMPATIENT_MS = 1500;
 const ROUNDS = 12;
+/** For those tests that do everything, on a machine that does much else. */
+const LONG_TEST_MS = 200_000;
 
 /** A refusal, and what must be found of it in the driver's error. Answers to HEAD have no body that could say why. */
 export interface Refusal {
@@ -163,7 +165,7 @@ export function storeFaults(name: string, start: () => Promise<FaultySubject>): 
       const fault = faultFor(store.refusals);
       proxy.plan = failingFirst(times, () => fault);
       await succeed(tasks, driver);
-    });
+    }, LONG_TEST_MS);
 
     test("stalls, before or in its answers, or after them, or announces more than it sends, does everything right in the end", async () => {
       const faults: readonly Fault[] = [{ kind: "stall" }, { kind: "stall-body", bodyBytes: 2 }, { kind: "dead-after" }, { kind: "wrong-length", byBytes: 7 }];
@@ -172,7 +174,7 @@ export function storeFaults(name: string, start: () => Promise<FaultySubject>): 
       proxy.plan = failingFirst(1, (request) => faultOfFolder.get(folderOf(request) ?? "") ?? { kind: "stall" });
       await using impatient = await store.open(proxy.url, IMPATIENT_MS);
       await succeed(groups.flat(), impatient);
-    });
+    }, LONG_TEST_MS);
 
     const lasting: readonly (readonly [string, (subject: FaultySubject) => { readonly fault: Fault; readonly text: RegExp; readonly maxTries: number; readonly silenceMs?: number }])[] = [
       ["has too much to do", ({ refusals }) => refusals.overload],
@@ -196,7 +198,7 @@ export function storeFaults(name: string, start: () => Promise<FaultySubject>): 
       for (const [call, tries] of Map.groupBy(proxy.requests.slice(before), callOf)) expect(`${call}: ${tries.length <= maxTries ? "bounded" : tries.length}`).toBe(`${call}: bounded`);
       proxy.plan = () => undefined;
       await Promise.all(tasks.map(({ operation, context }) => operation.unharmed?.(direct, context)));
-    });
+    }, LONG_TEST_MS);
 
     test("fails in the middle of a large file again and again, gives every byte once", async () => {
       const path = `${newFolder()}/file`;
