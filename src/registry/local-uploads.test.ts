@@ -460,4 +460,16 @@ describe("a blob pushed in one go", () => {
     expect([t.driver.count("create", /./), t.driver.count("putContent", /\/data$/)]).toEqual([0, 0]);
     expect((await t.registry.blobs.stat(NAME, digest)).sizeBytes).toBe(LARGE.length);
   });
+
+  test("whose stored bytes have a wrong length is refused once, and then written anew", async () => {
+    await using t = openTestRegistry();
+    const digest = digestOf(LARGE);
+    await t.driver.putContent(blobData(digest), LARGE.subarray(0, 1000));
+    expect(await codeOf(t.registry.uploads.put(NAME, bodyOf(LARGE), digest))).toBe("UNAVAILABLE");
+    await t.registry.uploads.put(NAME, bodyOf(LARGE), digest);
+    expect((await t.registry.blobs.stat(NAME, digest)).sizeBytes).toBe(LARGE.length);
+    t.driver.calls.length = 0;
+    await t.registry.uploads.put(NAME, bodyOf(LARGE), digest);
+    expect(t.driver.count("create", /./)).toBe(0);
+  });
 });

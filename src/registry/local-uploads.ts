@@ -1,5 +1,6 @@
 import type { Clock } from "../lib/clock.ts";
 import { waitForAll } from "../lib/concurrently.ts";
+import { LruMap } from "../lib/lru.ts";
 import { algorithmOf, type Digest, type DigestAlgorithm, digestOf } from "../oci/digest.ts";
 import { RegistryError } from "../oci/errors.ts";
 import type { RepositoryName } from "../oci/name.ts";
@@ -20,6 +21,8 @@ import { uploadBusy, UploadHolds } from "./upload-hold.ts";
 import { landBody, SharedBuffers } from "./upload-landing.ts";
 import { type SessionParts, UploadSession } from "./upload-session.ts";
 
+const MAX_DAMAGED = 1000;
+
 /** What uploads are made of. */
 export interface LocalUploadsParts {
   readonly driver: StorageDriver;
@@ -39,6 +42,8 @@ export class LocalUploads implements Uploads, AsyncDisposable {
   readonly #links: BlobLinks;
   readonly #gate: ContentGate;
   readonly #holds: UploadHolds;
+  /** Blobs that were found to be too short or too long; the next push of one writes it anew. */
+  readonly #damaged = new LruMap<Digest, true>(MAX_DAMAGED);
   readonly #session: SessionParts;
 
   constructor(parts: LocalUploadsParts) {
@@ -222,9 +227,9 @@ export class LocalUploads implements Uploads, AsyncDisposable {
   async #putLarge(name: RepositoryName, digest: Digest, incoming: { readonly head: BodyHead; readonly body: UploadBody }): Promise<number> {
     const { hasher, buffers } = this.#session;
     using hash = hasher.begin(algorithmOf(digest));
-    const stored = await this.#store.storedSize(digest);
+    const isStored = this.#damaged.get(digest) === undefined && (await this.#store.storedSize(digest)) !== undefined;
     // What is stored already is only compared: a client must have the bytes to make them readable in its repository.
-    await using writer = stored === undefined ? await this.#store.create(digest) : undefined;
+    await using writer = isStored ? undefined : await this.#store.create(digest);
     const sink = async (bytes: Uint8Array): Promise<void> => {
       const hashed = hash.update(bytes);
       try {
@@ -241,6 +246,7 @@ export class LocalUploads implements Uploads, AsyncDisposable {
     await this.#gate.keepOrWait(digest);
     await waitForAll(writer?.commit() ?? Promise.resolve(), this.#links.link(name, digest));
     if (writer === undefined) await this.#checkStored(digest, sizeBytes);
+    else this.#damaged.delete(digest);
     await this.#store.remember(digest, sizeBytes);
     return sizeBytes;
   }
@@ -248,7 +254,10 @@ export class LocalUploads implements Uploads, AsyncDisposable {
   async #checkStored(digest: Digest, sizeBytes: number): Promise<void> {
     const stored = await this.#store.storedSize(digest);
     if (stored === sizeBytes) return;
-    if (stored !== undefined) this.#log.error("stored blob has a wrong size", { path: blobData(digest), "size.bytes": stored, "expected.bytes": sizeBytes });
+    if (stored !== undefined) {
+      this.#log.error("stored blob has a wrong size", { path: blobData(digest), "size.bytes": stored, "expected.bytes": sizeBytes });
+      this.#damaged.set(digest, true);
+    }
     throw new RegistryError("UNAVAILABLE", { detail: "the stored copy of this blob went away: push it again", headers: { "retry-after": "1" } });
   }
 }
