@@ -60,7 +60,7 @@ export class CatalogScan {
     const names = limit === undefined ? Number.POSITIVE_INFINITY : limit + 1;
     const items: RepositoryName[] = [];
     for (const range of rangesAfter(last)) {
-      items.push(...(await this.#scan(range, { names: names - items.length, searches })));
+      addAll(items, await this.#scan(range, { names: names - items.length, searches }));
       if (items.length >= names) break;
     }
     return { items: items.slice(0, limit), more: items.length >= names };
@@ -83,7 +83,7 @@ export class CatalogScan {
       if (leftOut === undefined) break;
       startAfter = `${pathOf(leftOut)}/${AFTER_ALL}`;
     }
-    names.push(...(await this.#namesOf(order.takeAll(), { ...need, names: need.names - names.length })));
+    addAll(names, await this.#namesOf(order.takeAll(), { ...need, names: need.names - names.length }));
     return names;
   }
 
@@ -95,7 +95,7 @@ export class CatalogScan {
   /** Takes what is ready; when what waits would be enough, the store is rather asked what it waits for than read on. */
   async #takeReady(order: CatalogOrder, names: RepositoryName[], need: Need): Promise<void> {
     for (;;) {
-      names.push(...(await this.#namesOf(order.takeReady(), { ...need, names: need.names - names.length })));
+      addAll(names, await this.#namesOf(order.takeReady(), { ...need, names: need.names - names.length }));
       const question = names.length < need.names && names.length + order.size >= need.names ? order.question : undefined;
       if (question === undefined) return;
       order.answer(question, question.kind === "folder" || (await this.#isRepository(question.name)));
@@ -108,7 +108,7 @@ export class CatalogScan {
     const each = { ...need, searches: Math.max(1, Math.floor(need.searches / folders)) };
     const names: RepositoryName[] = [];
     for await (const found of mapAhead(entries, need.searches, async (entry) => await this.#namesOfEntry(entry, each))) {
-      names.push(...found);
+      addAll(names, found);
       if (names.length >= need.names) break;
     }
     return names;
@@ -143,6 +143,11 @@ function rangesAfter(last: string): CatalogRange[] {
   }
   const [first, ...rest] = ranges;
   return first === undefined ? rest : [{ ...first, withBelow: true }, ...rest];
+}
+
+/** Not with `push(...)`, which puts all of them on the stack. */
+function addAll<T>(list: T[], more: readonly T[]): void {
+  for (const each of more) list.push(each);
 }
 
 function pathOf(folder: string): string {
