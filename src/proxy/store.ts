@@ -107,7 +107,7 @@ export class ProxyStore {
     };
     const leave = async (): Promise<void> => {
       await writer[Symbol.asyncDispose]();
-      await orUndefined(() => this.#driver.delete(uploadFolder(repository, id)));
+      await orUndefined(() => this.#driver.delete(uploadFolder(repository, id), { durable: false }));
     };
     return { write: (chunk) => writer.write(chunk), localFile: this.#driver.localFile?.(path), commit, [Symbol.asyncDispose]: leave };
   }

@@ -1,6 +1,9 @@
 import { LruMap } from "../lib/lru.ts";
 import type { ListOptions, ListPage, StorageDriver } from "../storage/driver.ts";
 
+/** Longer keys are not remembered: clients write them. */
+const MAX_KEY_LENGTH = 1024;
+
 /** How much is remembered. */
 export interface ProvenLimits {
   readonly maxResults: number;
@@ -49,7 +52,7 @@ export class ProvenReads<T> {
     const witness = new StateWitness(this.#driver);
     const result = await read(witness);
     const { proof } = witness;
-    if (proof === undefined) this.#results.delete(key);
+    if (proof === undefined || key.length > MAX_KEY_LENGTH) this.#results.delete(key);
     else this.#results.set(key, { result, proof }, weigh(result, proof.length));
     return result;
   }

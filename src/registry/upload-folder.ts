@@ -85,7 +85,7 @@ export class UploadFolders {
   /** Removes an upload with its bytes; one that is gone already is no failure. */
   async remove(key: UploadKey): Promise<void> {
     try {
-      await this.#driver.delete(uploadFolder(key.name, key.id));
+      await this.#driver.delete(uploadFolder(key.name, key.id), { durable: false });
     } catch (error) {
       if (!(error instanceof PathNotFoundError)) throw error;
     }

@@ -114,7 +114,7 @@ class Purge {
     const startedAt = (await this.#startedAt(upload)) ?? (await this.#lastChange(upload));
     if (startedAt === undefined || startedAt >= this.#request.olderThan || this.#isHeld(upload) || (await this.#isWritten(upload))) return;
     this.#parts.log.info("stale upload", { path: upload, "started.at": startedAt.toISOString(), "dry.run": this.#request.dryRun });
-    if (!this.#request.dryRun) await this.#parts.driver.delete(upload);
+    if (!this.#request.dryRun) await this.#parts.driver.delete(upload, { durable: false });
     this.deleted++;
   }
 

@@ -285,7 +285,7 @@ class Verification {
 
   async #forgetProgress(): Promise<void> {
     try {
-      await this.#driver.delete(PROGRESS);
+      await this.#driver.delete(PROGRESS, { durable: false });
     } catch (error) {
       if (!(error instanceof PathNotFoundError)) throw error;
     }

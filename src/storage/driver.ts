@@ -72,8 +72,12 @@ export interface StorageDriver extends AsyncDisposable {
    */
   move(source: string, destination: string): Promise<void>;
 
-  /** Deletes a file, or a directory with all that is in it (`/a` never touches `/ab`). @throws PathNotFoundError */
-  delete(path: string): Promise<void>;
+  /**
+   * Deletes a file, or a directory with all that is in it (`/a` never touches `/ab`). When it resolves a power loss does not bring
+   * back what was deleted.
+   * @throws PathNotFoundError
+   */
+  delete(path: string, options?: DeleteOptions): Promise<void>;
 
   /**
    * Removes a directory if, and only if, nothing is in it, however many others write into it at the same moment.
@@ -141,6 +145,12 @@ export interface RemoveOptions {
 /** How a whole file is put. */
 export interface PutOptions {
   /** False lets a power loss take the file, where that is cheaper; nobody may have been told of it then. Default: true. */
+  readonly durable?: boolean;
+}
+
+/** How something is deleted. */
+export interface DeleteOptions {
+  /** False lets a power loss bring it back, where that is cheaper: for what nobody was told of. Default: true. */
   readonly durable?: boolean;
 }
 

@@ -1,7 +1,7 @@
 import type { Logger } from "../telemetry/log.ts";
 import type { StorageMetrics } from "../telemetry/metrics.ts";
 import type { Tracing } from "../telemetry/trace.ts";
-import type { ByteRange, FileInfo, FileWriter, ListOptions, ListPage, PutOptions, RedirectRequest, StorageDriver } from "./driver.ts";
+import type { ByteRange, DeleteOptions, FileInfo, FileWriter, ListOptions, ListPage, PutOptions, RedirectRequest, StorageDriver } from "./driver.ts";
 import { checkDirectoryPath, checkPath } from "./paths.ts";
 
 /** Who is told of calls. */
@@ -107,8 +107,8 @@ class InstrumentedDriver implements StorageDriver {
     });
   }
 
-  delete(path: string): Promise<void> {
-    return this.#file("Delete", path, () => this.#inner.delete(path));
+  delete(path: string, options?: DeleteOptions): Promise<void> {
+    return this.#file("Delete", path, () => this.#inner.delete(path, options));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { StorageDriver } from "../../src/storage/driver.ts";
 import { openFilesystemDriver } from "../../src/storage/filesystem/driver.ts";
-import { isJournalOrdered } from "../../src/storage/filesystem/journal-order.ts";
+import { isJournalOrdered } from "../../src/storage/filesystem/file-system-kind.ts";
 import { listTree } from "../../src/storage/walk.ts";
 import { startChild } from "../support/child.ts";
 import { tryCommand } from "../support/command.ts";
@@ -59,7 +59,7 @@ describeWith(["strace"], "what a power loss must not undo", () => {
     await using folder = await tempFolder();
     const trace = join(folder.path, "trace");
     const root = join(folder.path, "new/root");
-    const traced = await tryCommand(["strace", "-f", "-y", "-o", trace, "-e", "trace=fsync,fdatasync,rename,renameat,renameat2", process.execPath, WRITER, root, "once"]);
+    const traced = await tryCommand(["strace", "-f", "-y", "-o", trace, "-e", "trace=fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat", process.execPath, WRITER, root, "once"]);
     expect(traced).toMatchObject({ exitCode: 0 });
     const calls = (await readFile(trace, "utf8")).split("\n").flatMap((line) => callOf(line, folder.path));
 
@@ -71,17 +71,19 @@ describeWith(["strace"], "what a power loss must not undo", () => {
     if (!isOrdered) expectOrder(calls, ["rename new/root/blobs/created/data.* new/root/blobs/created/data", "sync new/root/blobs", "sync new/root/up/data"]);
     expectOrder(calls, ["sync new/root/up/data", "rename new/root/up/data new/root/blobs/moved/data", "sync new/root/blobs/moved"]);
     for (const parent of isOrdered ? [] : ["new/root/blobs", "new/root/up"]) expectOrder(calls, ["rename new/root/up/data new/root/blobs/moved/data", `sync ${parent}`]);
+    expectOrder(calls, ["rename new/root/up/data new/root/blobs/moved/data", "delete new/root/repo/link", "sync new/root/repo"]);
   }, 60_000);
 });
 
-/** `sync <path>` or `rename <from> <to>`, relative to a folder, with random parts as a star; nothing for other calls. */
+/** `sync <path>`, `delete <path>` or `rename <from> <to>`, relative to a folder, with random parts as a star; nothing for other calls. */
 function callOf(line: string, folder: string): string[] {
   const relative = (path: string): string => path.slice(folder.length + 1).replace(/\.[0-9a-f-]{36}\.tmp$/, ".*");
   const [, synced] = /\b(?:fsync|fdatasync)\(\d+<([^>]*)>/.exec(line) ?? [];
   if (synced?.startsWith(folder) === true) return [`sync ${relative(synced)}`];
   const [, from, to] = /\brename(?:at2?)?\([^"]*"([^"]*)"[^"]*"([^"]*)"/.exec(line) ?? [];
   if (from?.startsWith(folder) === true && to !== undefined) return [`rename ${relative(from)} ${relative(to)}`];
-  return [];
+  const [, deleted] = /\bunlink(?:at)?\([^"]*"([^"]*)"/.exec(line) ?? [];
+  return deleted?.startsWith(folder) === true ? [`delete ${relative(deleted)}`] : [];
 }
 
 function expectOrder(calls: readonly string[], expected: readonly string[]): void {

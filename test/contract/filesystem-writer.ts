@@ -1,7 +1,7 @@
 /*
  * A program that writes with the filesystem driver, for tests that end it at any moment or look at its system calls:
  *   bun filesystem-writer.ts <root> for-ever     writes until it is killed
- *   bun filesystem-writer.ts <root> once         writes one file in each way
+ *   bun filesystem-writer.ts <root> once         writes one file in each way, and deletes two
  */
 import { openFilesystemDriver } from "../../src/storage/filesystem/driver.ts";
 
@@ -23,6 +23,8 @@ async function writeOnce(): Promise<void> {
   await written.write(new Uint8Array(100_000));
   await written.commit();
   await driver.move("/up/data", "/blobs/moved/data");
+  await driver.delete("/repo/link");
+  await driver.delete("/blobs/created", { durable: false });
 }
 
 async function replaceLinks(): Promise<never> {

@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { type Clock, SYSTEM_CLOCK } from "../../lib/clock.ts";
 import { Slots } from "../../lib/slots.ts";
 import { checkRange } from "../byte-range.ts";
-import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type FileInfo, type FileWriter, type ListOptions, type ListPage, type PutOptions, type StorageDriver, type StoreSurvey } from "../driver.ts";
+import { type ByteRange, DEFAULT_MAX_CONTENT_BYTES, type DeleteOptions, type FileInfo, type FileWriter, type ListOptions, type ListPage, type PutOptions, type StorageDriver, type StoreSurvey } from "../driver.ts";
 import { PathNotFoundError } from "../errors.ts";
 import { pageOf } from "../list-page.ts";
 import { checkDirectoryPath, checkPath } from "../paths.ts";
@@ -16,7 +16,7 @@ import { FILESYSTEM, isErrno, readFailure, writeFailure } from "./errno.ts";
 import { FileState, FileStates } from "./file-state.ts";
 import { streamFile } from "./file-stream.ts";
 import { Folders } from "./folders.ts";
-import { isJournalOrdered } from "./journal-order.ts";
+import { isJournalOrdered, isStatCurrent } from "./file-system-kind.ts";
 import { OpenFile } from "./open-file.ts";
 import { Pace } from "./pace.ts";
 import { removeEmptyFolder, removeTree, renameFile } from "./rename-remove.ts";
@@ -61,6 +61,8 @@ class FilesystemDriver implements StorageDriver {
   readonly #root: string;
   readonly #slots: Slots;
   readonly #folders: Folders;
+  /** Otherwise nothing is proven by it. */
+  readonly #isStatCurrent: boolean;
   readonly #states = new FileStates();
   readonly #directories = new DirectoryCache(this.#states);
   readonly #readPace: Pace;
@@ -74,6 +76,7 @@ class FilesystemDriver implements StorageDriver {
     const root = resolve(settings.rootdirectory);
     this.#root = root.endsWith("/") ? root.slice(0, -1) : root;
     this.#folders = new Folders(isJournalOrdered(root));
+    this.#isStatCurrent = isStatCurrent(root);
     this.#slots = new Slots(Math.max(MIN_THREADS, settings.maxthreads ?? DEFAULT_THREADS));
     this.#readPace = tools.pace ?? new Pace();
     this.#clock = tools.clock ?? SYSTEM_CLOCK;
@@ -143,7 +146,7 @@ class FilesystemDriver implements StorageDriver {
     try {
       const known = this.#readPace.isSlow() ? undefined : this.#readPace.run(() => this.#directories.list(folder));
       const { entries, state } = known ?? (await this.#slots.run(() => this.#directories.listInPool(folder)));
-      return { ...pageOf(entries, options), state };
+      return { ...pageOf(entries, options), state: this.#isStatCurrent ? state : undefined };
     } catch (error) {
       // The root is made by the first write; until then it is empty.
       if (path === "/" && isErrno(error, "ENOENT")) return { entries: [], next: undefined };
@@ -153,7 +156,7 @@ class FilesystemDriver implements StorageDriver {
 
   observe(path: string): object | "missing" | undefined {
     const file = this.localFile(path);
-    if (this.#readPace.isSlow()) return undefined;
+    if (!this.#isStatCurrent || this.#readPace.isSlow()) return undefined;
     try {
       const found = this.#readPace.run(() => statSync(file, { throwIfNoEntry: false }));
       return found === undefined ? "missing" : this.#states.trusted(file, found);
@@ -181,10 +184,13 @@ class FilesystemDriver implements StorageDriver {
     });
   }
 
-  async delete(path: string): Promise<void> {
+  async delete(path: string, { durable = true }: DeleteOptions = {}): Promise<void> {
     const file = this.localFile(path);
     try {
-      await this.#slots.run(() => removeTree(file));
+      await this.#slots.run(async () => {
+        await removeTree(file);
+        if (durable) await this.#folders.sync(dirname(file));
+      });
     } catch (error) {
       throw readFailure(error, path);
     }

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, statfsSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { hasJournal, isJournalOrdered } from "./journal-order.ts";
+import { hasJournal, isJournalOrdered, isStatCurrent } from "./file-system-kind.ts";
 
 let sys: string;
 beforeEach(() => {
@@ -49,4 +49,12 @@ describe("isJournalOrdered", () => {
   });
 
   test.skipIf(process.platform !== "linux")("is false where nothing is on a disk", () => expect(isJournalOrdered("/proc/self")).toBe(false));
+});
+
+describe("isStatCurrent", () => {
+  test.skipIf(process.platform !== "linux")("is true where nothing is on a network", () => expect(isStatCurrent("/proc/self")).toBe(true));
+
+  test("looks at the nearest parent of a folder that is not made yet", () => {
+    expect(isStatCurrent(join(sys, "a/b/c"))).toBe(isStatCurrent(sys));
+  });
 });

@@ -7,19 +7,36 @@ const XFS = 0x58465342;
 /** Also that of ext2, and of ext4 made without a journal, as on the disks of some virtual machines. */
 const EXT4 = 0xef53;
 
+/** NFS, SMB of three generations, FUSE, 9P, AFS, Ceph, Lustre, GPFS. */
+const NETWORK: ReadonlySet<number> = new Set([0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x65735546, 0x01021997, 0x5346414f, 0x00c36400, 0x0bd00bd0, 0x47504653]);
+
 /**
  * Whether a folder is on a file system whose changes of names go through one journal in their order (ext4, XFS): a folder that is synced
  * then takes with it every folder that was made before. Elsewhere (Btrfs, ZFS, network file systems) each is synced by itself.
  */
 export function isJournalOrdered(folder: string): boolean {
   if (process.platform !== "linux") return false;
-  for (let existing = folder; ; existing = dirname(existing)) {
+  const found = existing(folder);
+  return found !== undefined && (found.type === XFS || (found.type === EXT4 && hasJournal(statSync(found.folder).dev)));
+}
+
+/**
+ * Whether `stat` tells at once what anybody has changed. Network file systems answer from what they remember for up to a minute, and
+ * look anew only when a file is opened.
+ */
+export function isStatCurrent(folder: string): boolean {
+  if (process.platform !== "linux") return true;
+  const found = existing(folder);
+  return found !== undefined && !NETWORK.has(found.type);
+}
+
+/** The folder itself, or where it will be: the root is made by the first write. Undefined when nothing can be found out. */
+function existing(folder: string): { readonly folder: string; readonly type: number } | undefined {
+  for (let nearest = folder; ; nearest = dirname(nearest)) {
     try {
-      const { type } = statfsSync(existing);
-      return type === XFS || (type === EXT4 && hasJournal(statSync(existing).dev));
+      return { folder: nearest, type: statfsSync(nearest).type };
     } catch (error) {
-      // The root is made by the first write; it will be where its parent is.
-      if (!isErrno(error, "ENOENT") || existing === dirname(existing)) return false;
+      if (!isErrno(error, "ENOENT") || nearest === dirname(nearest)) return undefined;
     }
   }
 }
