@@ -10,8 +10,8 @@ import { storageDriverContract, type StoreCapabilities } from "./storage-driver.
 const MIB = 1024 * 1024;
 /** So long that no call on a busy machine is taken for one that stalls. */
 const PATIENT_MS = 60_000;
-/** Where something stalls. A call that is merely slow may be taken for one that does: it is tried again, too. */
-const IMPATIENT_MS = 1500;
+/** Where something stalls, at least; see `impatienceFor`. */
+const IMPATIENT_MS = 1000;
 const ROUNDS = 12;
 /** For those tests that do everything, on a machine that does much else. */
 const LONG_TEST_MS = 200_000;
@@ -107,11 +107,6 @@ export function storeFaults(name: string, start: () => Promise<FaultySubject>): 
       return `/f${folders++}x`;
     }
 
-    /** What the request is about. Some name it in the body alone. */
-    function folderOf({ url, body }: ProxiedRequest): string | undefined {
-      return /\bf\d+x\b/.exec(`${decodeURIComponent(url)} ${Buffer.from(body.subarray(0, 1000)).toString("latin1")}`)?.[0];
-    }
-
     /** A plan by which every call fails the first few times. */
     function failingFirst(times: number, faultOf: (request: ProxiedRequest) => Fault): FaultProxy["plan"] {
       const failures = new Map<string, number>();
@@ -169,11 +164,12 @@ export function storeFaults(name: string, start: () => Promise<FaultySubject>): 
 
     test("stalls, before or in its answers, or after them, or announces more than it sends, does everything right in the end", async () => {
       const faults: readonly Fault[] = [{ kind: "stall" }, { kind: "stall-body", bodyBytes: 2 }, { kind: "dead-after" }, { kind: "wrong-length", byBytes: 7 }];
-      const groups = await Promise.all(faults.map(() => prepared()));
-      const faultOfFolder = new Map(groups.flatMap((tasks, index) => tasks.map(({ context }) => [context.folder.slice(1), faults[index]] as const)));
-      proxy.plan = failingFirst(1, (request) => faultOfFolder.get(folderOf(request) ?? "") ?? { kind: "stall" });
-      await using impatient = await store.open(proxy.url, IMPATIENT_MS);
-      await succeed(groups.flat(), impatient);
+      const started = performance.now();
+      const tasks = await prepared();
+      await using impatient = await store.open(proxy.url, impatienceFor(performance.now() - started));
+      let index = 0;
+      proxy.plan = failingFirst(1, () => faults[index++ % faults.length] ?? { kind: "stall" });
+      await succeed(tasks, impatient);
     }, LONG_TEST_MS);
 
     const lasting: readonly (readonly [string, (subject: FaultySubject) => { readonly fault: Fault; readonly text: RegExp; readonly maxTries: number; readonly silenceMs?: number }])[] = [
@@ -214,8 +210,9 @@ export function storeFaults(name: string, start: () => Promise<FaultySubject>): 
 
     test("announces more of a file than there is, fails and gives nothing that is not in it", async () => {
       const path = `${newFolder()}/file`;
+      const started = performance.now();
       await create(direct, path, large);
-      await using impatient = await store.open(proxy.url, IMPATIENT_MS);
+      await using impatient = await store.open(proxy.url, impatienceFor(performance.now() - started));
       let reads = 0;
       proxy.plan = (request) => (store.readsContent(request) && reads++ === 0 ? { kind: "wrong-length", byBytes: 7 } : undefined);
       const { bytes, error } = await readUntilFailure(impatient, path);
@@ -315,6 +312,14 @@ async function readUntilFailure(driver: StorageDriver, path: string, after?: () 
     })(),
   );
   return { bytes: Buffer.concat(chunks), error };
+}
+
+/**
+ * For how long a call is waited for that may have stalled: longer than a lot of them took on this machine a moment ago. One that is
+ * slow all the same is taken for one that stalls, and tried again, too.
+ */
+function impatienceFor(observedMs: number): number {
+  return Math.ceil(Math.max(IMPATIENT_MS, Math.min(2 * observedMs, PATIENT_MS)));
 }
 
 async function failureOf(work: Promise<unknown>): Promise<Error> {
