@@ -3,14 +3,16 @@
  *
  *   bun scripts/bench-s3.ts [--mib 1024] [--repositories 2000] [--tags 10] [--many-tags 20000] [--rounds 3] [--only TEXT]…
  *
- * Rounds alternate between the servers; the table shows medians. Ceph keeps its objects in memory: what is measured is the work of the
+ * Rounds alternate between the servers; the table shows medians. Beside pulls stands what the store alone gives the same client (column
+ * "store"): no registry between the two is faster. Ceph keeps its objects in memory: what is measured is the work of the
  * registries, not that of disks. Nothing is printed that was not measured in this run.
  */
 import { rm } from "node:fs/promises";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { DeleteObjectCommand, ListObjectsV2Command, PutObjectCommand } from "@aws-sdk/client-s3";
+import { DeleteObjectCommand, GetObjectCommand, ListObjectsV2Command, PutObjectCommand } from "@aws-sdk/client-s3";
+import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { mapConcurrently } from "../src/lib/concurrently.ts";
 import { startCeph } from "../test/support/ceph.ts";
 import { type Implementation, type RegistryProcess, startRegistry } from "../test/support/registry-process.ts";
@@ -110,9 +112,10 @@ async function main(): Promise<void> {
   for (const work of works) {
     for (let round = 0; round < Number(options.rounds); round++) {
       for (const implementation of ["binary", "distribution"] as const) report.add(work.name, implementation, await measure(work, implementation, place));
+      if (work.bucket === "pulls") report.add(work.name, "store", [await pullFromStore(place)]);
     }
   }
-  console.log(table(report.rows(), ["binary", "distribution"]));
+  console.log(table(report.rows(), ["binary", "distribution", "store"]));
   console.log(`\nload average at the end: ${loadavg().map((load) => load.toFixed(1)).join(" ")}`);
 }
 
@@ -201,7 +204,22 @@ async function startUpload({ url }: RegistryProcess): Promise<string> {
 }
 
 async function pull({ url }: RegistryProcess, { digest, sizeBytes }: BigFile): Promise<void> {
-  const received = await curl("-o", "/dev/null", "-w", "%{size_download}", `${url}/v2/bench/big/blobs/${digest}`);
+  await download(`${url}/v2/bench/big/blobs/${digest}`, sizeBytes);
+}
+
+/** Fetches the same bytes from the store itself, as a client does that was sent there. */
+async function pullFromStore({ ceph, big }: Place): Promise<Metric> {
+  const client = s3Client(ceph);
+  const hex = big.digest.slice("sha256:".length);
+  const url = await getSignedUrl(client, new GetObjectCommand({ Bucket: "pulls", Key: `${ROOT}/blobs/sha256/${hex.slice(0, 2)}/${hex}/data` }));
+  client.destroy();
+  const startedAt = performance.now();
+  await download(url, big.sizeBytes);
+  return rate("throughput", "MiB/s", big.sizeBytes / MIB / ((performance.now() - startedAt) / 1000));
+}
+
+async function download(url: string, sizeBytes: number): Promise<void> {
+  const received = await curl("-o", "/dev/null", "-w", "%{size_download}", url);
   if (Number(received) !== sizeBytes) throw new Error(`pulled ${received} bytes, expected ${sizeBytes}`);
 }
 
