@@ -16,7 +16,7 @@ import { readUnfinished, tailKey, uploadsOf } from "./unfinished.ts";
 import { AppendingWriter, discardFile } from "./writer.ts";
 
 /** What the parts of one upload take together, if the chunk size allows two. */
-const UPLOAD_BUFFERS_BYTES = 32 * 1024 * 1024;
+const UPLOAD_BUFFERS_BYTES = 24 * 1024 * 1024;
 const MAX_BUFFERS = 6;
 /** What all uploads take together, beyond one part each. */
 const SHARED_BUFFERS_BYTES = 256 * 1024 * 1024;
