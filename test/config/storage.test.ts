@@ -133,7 +133,12 @@ test("storage.filesystem.maxthreads: so many calls wait for the disk at once, bu
     const content = new Uint8Array(200_000);
     const paths = Array.from({ length: 150 }, (_, index) => `/file-${index}`);
     for (const path of paths) await driver.putContent(path, content);
-    expect([maxthreads, await mostOpenFiles(folder.path, Promise.all(paths.map(async (path) => await driver.getContent(path))))]).toEqual([maxthreads, most]);
+    let seen = 0;
+    // A look sees what is open at that moment and can miss the peak, so there are more until it was seen; more than is allowed must never be.
+    for (let round = 0; round < 200 && seen < most; round++) {
+      seen = Math.max(seen, await mostOpenFiles(folder.path, Promise.all(paths.map(async (path) => await driver.getContent(path)))));
+    }
+    expect([maxthreads, seen]).toEqual([maxthreads, most]);
   }
 });
 
