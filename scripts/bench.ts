@@ -29,7 +29,7 @@ const FULL: Scale = {
   connections: [1, 16, 256],
   stormClients: 200,
   stormLayerBytes: 1024 * 1024,
-  mixMiB: 300,
+  mixMiB: 1000,
 };
 
 /** To see that everything runs, not to compare. */

@@ -1,6 +1,6 @@
 import type { Server } from "./contender.ts";
 import { run } from "./load.ts";
-import { warmMemory } from "./streams.ts";
+import { settle } from "./streams.ts";
 import { cost, rate, timed, type Workload } from "./workload.ts";
 
 const MIB = 1024 * 1024;
@@ -17,8 +17,7 @@ function firstPull(link: string, bytesPerSecond: number): Workload {
     async measure(bench, contender) {
       const { url, big } = await bench.upstream(bytesPerSecond);
       await using mirror = contender.isRegistry ? await bench.fresh(contender, { mirrorOf: url }) : undefined;
-      await run(["sync"]);
-      await warmMemory(3 * bench.scale.bigMiB);
+      await settle(bench.scale.bigMiB);
       const pulled = await pull(`${mirror?.url ?? url}/v2/bench/big/blobs/${big.digest}`, big.sizeBytes);
       return [rate("throughput", "MiB/s", big.sizeBytes / MIB / pulled.seconds), cost("first byte", "ms", pulled.firstByteMs), ...memoryOf(mirror)];
     },

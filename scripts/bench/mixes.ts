@@ -2,6 +2,7 @@ import type { Work } from "./client.ts";
 import { runClient } from "./load.ts";
 import type { Contender } from "./contender.ts";
 import type { BigFile } from "./seed.ts";
+import { settle } from "./streams.ts";
 import { type Bench, cost, type Metric, rate, timed, type Workload } from "./workload.ts";
 
 const MIB = 1024 * 1024;
@@ -46,6 +47,7 @@ async function measureMix(bench: Bench, contender: Contender, mix: Mix): Promise
   await using server = await bench.fresh(contender, { seed: async (store) => {
     for (const file of files) await store.addFile("bench/mix", file);
   } });
+  if (mix.pushes > 0) await settle(mix.pushes * totalMiB);
   let seconds = 0;
   const { cpuSeconds } = await timed(server, async () => {
     ({ seconds } = await runClient({ kind: "mix", port: server.port, clients: CLIENTS, works: works.map(({ work }) => work) }));

@@ -34,11 +34,14 @@ function pushWorkload(clients: number): Workload {
 type Push = (server: Server, name: string, file: BigFile) => Promise<void>;
 
 /**
- * Makes the kernel own memory for what will be written: a virtual machine gives free memory back to its host, and getting it page by page
- * takes longer than the push. Once before each measurement, for every contender alike.
+ * Brings the machine into the state in which every push is measured, whoever's it is: what earlier rounds left to be written is written, and
+ * the kernel owns memory for what is to come. A virtual machine gives free memory back to its host, and getting it page by page takes longer
+ * than the push.
+ * @param mib What will be written.
  */
-export async function warmMemory(mib: number): Promise<void> {
-  const wanted = Math.min(mib, Math.floor(freemem() / 1024 ** 2 / 2));
+export async function settle(mib: number): Promise<void> {
+  await run(["sync"]);
+  const wanted = Math.min(3 * mib, Math.floor(freemem() / 1024 ** 2 / 2));
   const child = Bun.spawn([process.execPath, "-e", `const blocks = []; for (let i = 0; i < ${Math.ceil(wanted / 64)}; i++) blocks.push(new Uint8Array(64 * 1024 * 1024).fill(1));`], { stdout: "ignore", stderr: "ignore" });
   await child.exited;
 }
@@ -49,9 +52,7 @@ async function measurePush(bench: Bench, contender: Parameters<Workload["measure
   const files: BigFile[] = [];
   for (let index = 0; index < plan.clients; index++) files.push(await bench.bigFile(index, sizeMiB));
   await using server = await bench.fresh(contender);
-  // What earlier rounds left to be written is not this one's to pay.
-  await run(["sync"]);
-  await warmMemory(3 * plan.clients * bench.scale.bigMiB);
+  await settle(plan.clients * sizeMiB);
   const { seconds, cpuSeconds } = await timed(server, async () => {
     await Promise.all(files.map((file, index) => plan.push(server, `bench/push-${index}`, file)));
   });
@@ -119,8 +120,7 @@ async function curl(...args: readonly string[]): Promise<string> {
 export async function measurePushLimit(bench: Bench): Promise<Metric[]> {
   const file = await bench.bigFile(0, bench.scale.bigMiB);
   const copy = join(bench.scratch, "limit");
-  await run(["sync"]);
-  await warmMemory(3 * bench.scale.bigMiB);
+  await settle(bench.scale.bigMiB);
   const started = performance.now();
   await run(["sh", "-c", `cat "$0" | tee "$1" | sha256sum`, file.path, copy]);
   const seconds = (performance.now() - started) / 1000;
