@@ -48,6 +48,7 @@ export const HTTP_OPTIONS = z.object({
   addr: text().prefault("").describe("host:port, :port, [ipv6]:port, or with net unix the path of a socket; empty for a free port."),
   net: text().prefault("tcp").refine((value) => ["tcp", "unix", ""].includes(value), "unknown address type, expected tcp or unix").describe("tcp or unix."),
   socketmode: text().prefault("0660").refine((value) => /^0?[0-7]{3}$/.test(value), "expected an octal mode like 0660 (quoted)").describe("Permissions of a unix socket, octal."),
+  reuseport: flag().prefault(false).describe("Share the port with other processes of the same user that say the same: the system spreads connections over them. Give them all one http.secret."),
   prefix: text().prefault("").describe("Path before /v2/, with a slash at both ends."),
   host: text().optional().describe("URL that clients reach this registry at, when it is another than they ask for."),
   secret: secret().optional().describe("Signs upload URLs; the same on every instance. Random when absent."),

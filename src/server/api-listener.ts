@@ -180,6 +180,7 @@ function listenOptions(options: HttpOptions, parts: ApiListenerParts, at: Served
     address: at.address,
     tls,
     inherited: parts.inherited,
+    reusePort: options.reuseport,
     challenges: at.challenges,
     http2: tls === undefined ? options.h2c.enabled : !options.http2.disabled,
     idleTimeoutSeconds: Math.ceil(options.limits.idletimeout / 1000),

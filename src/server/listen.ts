@@ -36,6 +36,8 @@ export interface ListenOptions {
   readonly address: ListenAddress;
   /** What is listened on instead of the address. */
   readonly inherited?: InheritedSocket | undefined;
+  /** Whether other processes may listen on the same port. */
+  readonly reusePort?: boolean;
   readonly tls: TlsMaterial | undefined;
   /** Challenges that an authority asks for on the same port just now; only with TLS. */
   readonly challenges?: AlpnChallenges | undefined;
@@ -86,7 +88,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   if (options.inherited !== undefined) return await listenOnInherited(options, options.inherited);
   if (options.challenges !== undefined) return await listenBehindChallenges(options, options.challenges);
   if (options.tls?.front !== undefined) return await listenBehindFront(options, options.tls, options.tls.front);
-  const server = await bind(options.address, options.tls !== undefined, (place) => serve(options, place));
+  const server = await bind(options.address, options.tls !== undefined || options.reusePort === true, (place) => serve(options, place));
   return listenerOf(server, options.address.net === "unix" ? options.address.path : formatAddress(server.hostname ?? "", server.port ?? options.address.port));
 }
 

@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { freePort } from "../support/free-port.ts";
-import { expectStatus, startUpload, uploadLocation } from "../support/http.ts";
+import { expectStatus, pushBlob, startUpload, uploadLocation } from "../support/http.ts";
 import { RawSocket } from "../support/raw-socket.ts";
 import { HTTP_SECRET, type RegistryProcess, startRegistry } from "../support/registry-process.ts";
 import { tempFolder } from "../support/temp-folder.ts";
@@ -38,6 +38,33 @@ describe("http.addr", () => {
     const { exitCode, stderr } = await refusedStart({ http: { addr: registry.host } });
     expect(exitCode).toBe(1);
     expect(stderr).toContain(`cannot listen on ${registry.host}`);
+  });
+});
+
+describe("http.reuseport", () => {
+  /** Who answers a client that has just connected; what was asked is there, whoever it is. */
+  async function answeredBy(url: string): Promise<string | null> {
+    const response = await fetch(url, { keepalive: false, headers: { connection: "close" } });
+    expect(response.status).toBe(200);
+    await response.bytes();
+    return response.headers.get("x-served-by");
+  }
+  test("http.reuseport: two processes share a port and a store, and one goes on when the other ends", async () => {
+    const http = (name: string, addr: string): object => ({ http: { addr, reuseport: true, secret: HTTP_SECRET, headers: { "X-Served-By": [name] } } });
+    await using first = await startRegistry({ config: { ...http("first", "127.0.0.1:0") } });
+    await using second = await startRegistry({ config: { ...http("second", first.host) }, storageFolder: first.storageFolder });
+    const blob = `${first.url}/v2/a/blobs/${await pushBlob({ url: first.url, name: "a" }, Buffer.from("shared"))}`;
+    const seen = new Set<string | null>();
+    // The system decides; both are asked sooner or later.
+    for (let asked = 0; seen.size < 2 && asked < 2000; asked++) seen.add(await answeredBy(blob));
+    expect([...seen].sort()).toEqual(["first", "second"]);
+    await first.child.stop();
+    for (let asked = 0; asked < 20; asked++) expect(await answeredBy(blob)).toBe("second");
+    expect(second.child.output()).not.toContain("cannot");
+  });
+  test("http.reuseport: a port is not shared with who does not say so", async () => {
+    await using registry = await startRegistry();
+    expect((await refusedStart({ http: { addr: registry.host, reuseport: true } })).stderr).toContain(`cannot listen on ${registry.host}`);
   });
 });
 

@@ -85,6 +85,7 @@ export const KEY_TESTS: readonly KeyTest[] = [
   { file: "test/auth/client-certificates.test.ts", test: "are named by the first alternative name that is one of a user, with auth.certificate.user: san", keys: ["auth.certificate.user"] },
 
   { file: "test/config/http.test.ts", test: "http.addr: a port of one's own, on loopback alone", keys: ["http.addr"] },
+  { file: "test/config/http.test.ts", test: "http.reuseport: two processes share a port and a store, and one goes on when the other ends", keys: ["http.reuseport"] },
   { file: "test/config/http.test.ts", test: "http.net and http.socketmode: a socket with these permissions, which goes away", keys: ["http.net", "http.socketmode"] },
   { file: "test/config/http.test.ts", test: "http.prefix: everything is below it, and only there", keys: ["http.prefix"] },
   { file: "test/config/http.test.ts", test: "http.host: locations begin with it", keys: ["http.host"] },
