@@ -1,10 +1,12 @@
 /*
  * Compares the registry's executable with another one, and both with what the machine can do at most, on loopback:
  *
- *   bun scripts/bench.ts [--ours dist/registry] [--other docker-registry] [--only NAME]… [--rounds N] [--quick] [--json FILE] [--list]
+ *   bun scripts/bench.ts [--ours dist/registry] [--other docker-registry] [--only NAME]… [--rounds N] [--processes N] [--quick] [--json FILE]
+ *                        [--folder DIR] [--list]
  *
  * Rounds alternate between the servers; the tables show medians. nginx (sendfile) is the limit of pulls, `cat | tee | sha256sum` that
- * of pushes. Servers log requests to a file. Nothing is printed that was not measured in this run.
+ * of pushes. With --processes, ours runs so many times on one port and one folder (`http.reuseport`). Servers log requests to a file.
+ * Nothing is printed that was not measured in this run.
  */
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -55,6 +57,7 @@ const { values: options } = parseArgs({
     other: { type: "string", default: "docker-registry" },
     only: { type: "string", multiple: true, default: [] },
     rounds: { type: "string", default: "3" },
+    processes: { type: "string", default: "1" },
     folder: { type: "string", default: tmpdir() },
     json: { type: "string" },
     quick: { type: "boolean", default: false },
@@ -68,13 +71,13 @@ async function main(): Promise<void> {
   const scale = options.quick ? QUICK : FULL;
   const workloads = allWorkloads(scale).filter(({ name }) => options.only.length === 0 || options.only.some((wanted) => name.includes(wanted)));
   if (options.list) return console.log(workloads.map(({ name }) => name).join("\n"));
-  const rounds = options.quick ? 1 : Number(options.rounds);
-  if (!(Number.isInteger(rounds) && rounds > 0)) throw new Error(`--rounds: found "${options.rounds}", expected a whole number above 0`);
-  const registries = [registryContender("ours", executable(options.ours)), registryContender("other", executable(options.other))];
+  const rounds = options.quick ? 1 : count("rounds");
+  const processes = count("processes");
+  const registries = [registryContender("ours", executable(options.ours), processes), registryContender("other", executable(options.other))];
   const limits = Bun.which("nginx") === null ? [] : [nginxContender()];
 
   const started = new Date();
-  console.log(`${started.toISOString().slice(0, 10)}, ${machine()}; ours: ${options.ours}; other: ${options.other}; ${rounds} rounds${options.quick ? ", quick" : ""}\n`);
+  console.log(`${started.toISOString().slice(0, 10)}, ${machine()}; ours: ${options.ours}${processes > 1 ? `, ${processes} processes` : ""}; other: ${options.other}; ${rounds} rounds${options.quick ? ", quick" : ""}\n`);
   const report = new Report();
   await using bench = await openBench(scale, options.folder);
   for (const workload of workloads) {
@@ -92,7 +95,7 @@ async function main(): Promise<void> {
     console.log(rows.length === 0 ? `${workload.name}: neither server can do it\n` : `${table(rows, names)}\n`);
   }
   if (options.json !== undefined) {
-    const facts = { date: started.toISOString(), machine: machine(), ours: options.ours, other: options.other, rounds, scale, rows: report.rows() };
+    const facts = { date: started.toISOString(), machine: machine(), ours: options.ours, other: options.other, rounds, processes, scale, rows: report.rows() };
     await Bun.write(options.json, `${JSON.stringify(facts, undefined, 2)}\n`);
   }
 }
@@ -121,6 +124,12 @@ async function measure(workload: Workload, { bench, contenders, rounds, report }
 
 function isPush(workload: Workload): boolean {
   return workload.name.startsWith("push 1 stream");
+}
+
+function count(name: "rounds" | "processes"): number {
+  const value = Number(options[name]);
+  if (!(Number.isInteger(value) && value > 0)) throw new Error(`--${name}: found "${options[name]}", expected a whole number above 0`);
+  return value;
 }
 
 function executable(name: string): string {

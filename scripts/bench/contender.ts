@@ -27,9 +27,8 @@ export interface StartOptions {
   readonly bytesPerSecond?: number;
 }
 
-/** A running server. */
+/** A running server; what is measured of several processes is their sum. */
 export interface Server extends AsyncDisposable {
-  readonly pid: number;
   readonly port: number;
   readonly url: string;
   /** From the start of the process to its first answer. */
@@ -42,9 +41,14 @@ export interface Server extends AsyncDisposable {
 
 /** How long a server may take to answer for the first time. */
 const START_LIMIT_MS = 20_000;
+/** How much later than the first one the others of several processes may be. */
+const SETTLE_MS = 500;
 
-/** A registry that takes `serve config.yml`. Its log, access lines included, goes to a file, as in production. */
-export function registryContender(name: string, command: string): Contender {
+/**
+ * A registry that takes `serve config.yml`. Its log, access lines included, goes to a file, as in production.
+ * @param processes So many of them on one port and one folder; only ours can do it.
+ */
+export function registryContender(name: string, command: string, processes = 1): Contender {
   return {
     name,
     isRegistry: true,
@@ -55,14 +59,14 @@ export function registryContender(name: string, command: string): Contender {
         version: 0.1,
         log: { level: "info", accesslog: { disabled: false } },
         storage: { filesystem: { rootdirectory: join(folder, "data") }, delete: { enabled: true }, cache: { blobdescriptor: "inmemory" }, maintenance: { uploadpurging: { enabled: false } } },
-        http: { addr: `127.0.0.1:${port}`, secret: "a secret of the benchmark", ...(tls === undefined ? {} : { tls }) },
+        http: { addr: `127.0.0.1:${port}`, secret: "a secret of the benchmark", ...(processes === 1 ? {} : { reuseport: true }), ...(tls === undefined ? {} : { tls }) },
         // Distribution serves 1000 entries at most unless told; both are asked for whole pages.
         catalog: { maxentries: 100_000 },
         ...(auth === undefined ? {} : { auth }),
         ...(mirrorOf === undefined ? {} : { proxy: { remoteurl: mirrorOf } }),
       };
       await Bun.write(join(folder, "config.yml"), stringify(config));
-      return await launch([command, "serve", join(folder, "config.yml")], { folder, port, scheme: tls === undefined ? "http" : "https" });
+      return await launch([command, "serve", join(folder, "config.yml")], { folder, port, scheme: tls === undefined ? "http" : "https", processes });
     },
   };
 }
@@ -100,32 +104,35 @@ interface LaunchOptions {
   readonly folder: string;
   readonly port: number;
   readonly scheme: "http" | "https";
+  readonly processes?: number;
 }
 
-async function launch(command: readonly string[], { folder, port, scheme }: LaunchOptions): Promise<Server> {
+async function launch(command: readonly string[], { folder, port, scheme, processes = 1 }: LaunchOptions): Promise<Server> {
   const log = openSync(join(folder, "server.log"), "a");
   const started = performance.now();
-  const child = Bun.spawn([...command], { env: { PATH: process.env["PATH"] ?? "", HOME: folder, OTEL_TRACES_EXPORTER: "none" }, stdin: "ignore", stdout: log, stderr: log });
+  const children = Array.from({ length: processes }, () => Bun.spawn([...command], { env: { PATH: process.env["PATH"] ?? "", HOME: folder, OTEL_TRACES_EXPORTER: "none" }, stdin: "ignore", stdout: log, stderr: log }));
   closeSync(log);
   try {
-    await firstAnswer(port, () => child.exitCode !== null);
+    await firstAnswer(port, () => children.some((child) => child.exitCode !== null));
   } catch (error) {
-    child.kill("SIGKILL");
+    for (const child of children) child.kill("SIGKILL");
     throw new Error(`${command.join(" ")}: ${error instanceof Error ? error.message : String(error)}\n${await Bun.file(join(folder, "server.log")).text()}`);
   }
   const startupMs = performance.now() - started;
+  // One that is a little later would get no connections of a client that makes them all at once.
+  if (processes > 1) await Bun.sleep(SETTLE_MS);
+  const sum = (measure: (pid: number) => number): number => children.reduce((total, { pid }) => total + measure(pid), 0);
   return {
-    pid: child.pid,
     port,
     url: `${scheme}://127.0.0.1:${port}`,
     startupMs,
-    cpuSeconds: () => cpuSeconds(child.pid),
-    memoryMiB: (what) => memoryMiB(child.pid, what),
-    resetPeakMemory: () => resetPeakMemory(child.pid),
+    cpuSeconds: () => sum(cpuSeconds),
+    memoryMiB: (what) => sum((pid) => memoryMiB(pid, what)),
+    resetPeakMemory: () => children.forEach(({ pid }) => resetPeakMemory(pid)),
     async [Symbol.asyncDispose]() {
-      child.kill("SIGTERM");
-      const timer = setTimeout(() => child.kill("SIGKILL"), 5000);
-      await child.exited;
+      for (const child of children) child.kill("SIGTERM");
+      const timer = setTimeout(() => children.forEach((child) => child.kill("SIGKILL")), 5000);
+      await Promise.all(children.map(async (child) => await child.exited));
       clearTimeout(timer);
     },
   };
