@@ -1,3 +1,4 @@
+import type { AccessController } from "../auth/controller.ts";
 import { type ErrorCode, ERROR_CODES } from "../oci/errors.ts";
 import { hasNameForm, isName, MAX_NAME_LENGTH, parseName } from "../oci/name.ts";
 import { drainBody } from "./body.ts";
@@ -30,7 +31,7 @@ export async function handleRequest(parts: AppParts, request: Request, peer: Pee
     else if (isTokenRequest(parts, local)) reply = await issueToken(context);
     else if (match === undefined) reply = unrouted(context);
     else if ("redirectTo" in match) reply = redirection(context, parts.options.urls.prefix + match.redirectTo);
-    else reply = await (span === undefined ? routed(context, match) : span.run(() => routed(context, match)));
+    else reply = await (span === undefined ? routed(context, match) : span.run(async () => await routed(context, match)));
   } catch (error) {
     reply = errorReply(error, context);
   }
@@ -40,26 +41,39 @@ export async function handleRequest(parts: AppParts, request: Request, peer: Pee
   return toResponse(context, reply, path);
 }
 
-async function routed(context: RequestContext, match: Match): Promise<Reply> {
-  const { parts, request } = context;
+// Neither this nor what it calls is `async` without need: each such function on the way costs a request more than a header does, and an
+// error that passes through it several times as much.
+function routed(context: RequestContext, match: Match): Reply | Promise<Reply> {
   // Before anything else: the name goes into rules, challenges and log lines. A name that no repository can have is an unknown resource.
   if (match.name !== "" && !hasNameForm(match.name)) return refusal(context, "NAME_INVALID", { status: 404, detail: "the repository name has a form that no repository can have" });
   if (match.name.length > MAX_NAME_LENGTH) parseName(match.name);
   const name = servedName(context, match.name);
-  const route = findRoute(match.resource, request.method);
-  await authorize(context, { resource: match.resource, name, argument: match.argument }, route);
+  const route = findRoute(match.resource, context.request.method);
+  const { access } = context.parts;
+  if (access === undefined) return handled(context, { match, name, route });
+  return authorize(context, access, { match, name, route }).then(() => handled(context, { match, name, route }));
+}
+
+/** What a request turned out to ask for. */
+interface Target {
+  readonly match: Match;
+  /** The repository that is served. */
+  readonly name: string;
+  /** Undefined for a method that the resource does not have. */
+  readonly route: Route | undefined;
+}
+
+function handled(context: RequestContext, { match, name, route }: Target): Reply | Promise<Reply> {
   if (name !== "") context.repository = parseName(name);
   context.argument = match.argument;
   if (route === undefined) return methodNotAllowed(context, match);
-  if (route.writes && parts.options.readOnly) return refusal(context, "UNSUPPORTED", { status: 405, message: "the registry is in read-only mode", headers: { Allow: "GET, HEAD" } });
-  return await route.handle(context);
+  if (route.writes && context.parts.options.readOnly) return refusal(context, "UNSUPPORTED", { status: 405, message: "the registry is in read-only mode", headers: { Allow: "GET, HEAD" } });
+  return route.handle(context);
 }
 
-async function authorize(context: RequestContext, match: Match, route: Route | undefined): Promise<void> {
-  const { access } = context.parts;
-  if (access === undefined) return;
+async function authorize(context: RequestContext, access: AccessController, { match, name, route }: Target): Promise<void> {
   const from = match.resource === "blob_upload" ? context.query.get("from") : null;
-  const required = route === undefined ? [] : requiredAccess(route.access, match.name, from !== null && isName(from) ? from : undefined);
+  const required = route === undefined ? [] : requiredAccess(route.access, name, from !== null && isName(from) ? from : undefined);
   context.grant = await access.authorize(new RequestCredentials(context), required);
   if (context.parts.log.isEnabled("debug")) context.parts.log.debug("authorized request", requestFields(context));
 }

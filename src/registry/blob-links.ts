@@ -59,7 +59,7 @@ export class BlobLinks implements Blobs {
 
   async open(name: RepositoryName, digest: Digest, request: OpenRequest): Promise<BlobContent> {
     // Who asks whether a blob is there goes on without uploading it: what is being collected is not.
-    const blob = request.method === "GET" ? await this.#find(name, digest) : await this.#findKept(name, digest);
+    const blob = await (request.method === "GET" ? this.#find(name, digest) : this.#findKept(name, digest));
     if (blob === undefined) throw new RegistryError("BLOB_UNKNOWN", { detail: digest });
     return await this.#store.open({ ...blob, asked: digest }, request);
   }
@@ -97,16 +97,21 @@ export class BlobLinks implements Blobs {
   }
 
   /** A blob that will stay. */
-  async #findKept(name: RepositoryName, digest: Digest): Promise<LinkedBlob | undefined> {
-    const blob = await this.#find(name, digest);
+  #findKept(name: RepositoryName, digest: Digest): LinkedBlob | Promise<LinkedBlob | undefined> {
+    const found = this.#find(name, digest);
+    return this.#gate.isIdle && !(found instanceof Promise) ? found : this.#keep(name, digest, found);
+  }
+
+  async #keep(name: RepositoryName, digest: Digest, found: LinkedBlob | Promise<LinkedBlob | undefined>): Promise<LinkedBlob | undefined> {
+    const blob = await found;
     if (blob === undefined || this.#gate.isIdle) return blob;
     // Kept from now on; until now it may have been taken.
     return (await this.#gate.keep("blob", blob.stored)) ? await this.#find(name, digest) : undefined;
   }
 
-  async #find(name: RepositoryName, digest: Digest): Promise<LinkedBlob | undefined> {
+  #find(name: RepositoryName, digest: Digest): LinkedBlob | Promise<LinkedBlob | undefined> {
     const key = `${name}@${digest}`;
-    return this.#reads.peek(key) ?? (await this.#reads.read(key, (witness) => this.#read(name, digest, witness), () => 1));
+    return this.#reads.peek(key) ?? this.#reads.read(key, (witness) => this.#read(name, digest, witness), () => 1);
   }
 
   async #read(name: RepositoryName, digest: Digest, witness: Witness): Promise<LinkedBlob | undefined> {

@@ -25,6 +25,15 @@ export interface BlobStoreParts {
   readonly redirectEnabled: boolean;
 }
 
+/** A blob that is to be sent. */
+export interface OpenedBlob {
+  /** Whose bytes they are. */
+  readonly stored: Digest;
+  /** What the client asked for. */
+  readonly asked: Digest;
+  readonly sizeBytes: number;
+}
+
 /** The bytes of all repositories, by digest. Who may read them is not its business. */
 export class BlobStore {
   readonly #driver: StorageDriver;
@@ -68,22 +77,11 @@ export class BlobStore {
 
   /**
    * Opens a blob for sending, in the cheapest way there is.
-   * @param blob Where the bytes are, and the digest under which the client asked for them.
    * @throws RegistryError BLOB_UNKNOWN when the bytes turn out to be gone.
    */
-  async open(blob: { readonly stored: Digest; readonly asked: Digest; readonly sizeBytes: number }, request: OpenRequest): Promise<BlobContent> {
-    const path = blobData(blob.stored);
-    const info = { digest: blob.asked, sizeBytes: blob.sizeBytes };
-    if (this.#redirectEnabled && this.#driver.redirectUrl !== undefined) {
-      const url = await this.#driver.redirectUrl(path, request);
-      if (url !== undefined) return { ...info, kind: "redirect", url };
-    }
-    if (blob.sizeBytes <= SMALL_BLOB_BYTES && request.method === "GET") {
-      const bytes = this.#small.get(blob.stored) ?? (await this.#loadSmall(blob));
-      if (bytes !== undefined) return { ...info, kind: "bytes", bytes };
-    }
-    if (this.#driver.localFile !== undefined) return { ...info, kind: "file", file: this.#driver.localFile(path) };
-    return { ...info, kind: "stream", open: (offset, length) => this.#stream(blob, { offset, length }) };
+  open(blob: OpenedBlob, request: OpenRequest): BlobContent | Promise<BlobContent> {
+    if (this.#redirectEnabled && this.#driver.redirectUrl !== undefined) return this.#openElsewhere(blob, request);
+    return this.#openHere(blob, request);
   }
 
   /** Reads a stored blob and hashes it. @throws PathNotFoundError */
@@ -109,6 +107,29 @@ export class BlobStore {
     await this.#driver.move(path, blobData(digest));
   }
 
+  async #openElsewhere(blob: OpenedBlob, request: OpenRequest): Promise<BlobContent> {
+    const url = await this.#driver.redirectUrl?.(blobData(blob.stored), request);
+    if (url !== undefined) return { digest: blob.asked, sizeBytes: blob.sizeBytes, kind: "redirect", url };
+    return await this.#openHere(blob, request);
+  }
+
+  #openHere(blob: OpenedBlob, request: OpenRequest): BlobContent | Promise<BlobContent> {
+    if (blob.sizeBytes > SMALL_BLOB_BYTES || request.method !== "GET") return this.#openStored(blob);
+    const bytes = this.#small.get(blob.stored);
+    return bytes === undefined ? this.#openSmall(blob) : { digest: blob.asked, sizeBytes: blob.sizeBytes, kind: "bytes", bytes };
+  }
+
+  async #openSmall(blob: OpenedBlob): Promise<BlobContent> {
+    const bytes = await this.#loadSmall(blob);
+    return bytes === undefined ? this.#openStored(blob) : { digest: blob.asked, sizeBytes: blob.sizeBytes, kind: "bytes", bytes };
+  }
+
+  #openStored(blob: OpenedBlob): BlobContent {
+    const info = { digest: blob.asked, sizeBytes: blob.sizeBytes };
+    if (this.#driver.localFile !== undefined) return { ...info, kind: "file", file: this.#driver.localFile(blobData(blob.stored)) };
+    return { ...info, kind: "stream", open: (offset, length) => this.#stream(blob, { offset, length }) };
+  }
+
   async #statBytes(digest: Digest): Promise<number | undefined> {
     try {
       const info = await this.#driver.stat(blobData(digest));
@@ -119,7 +140,7 @@ export class BlobStore {
     }
   }
 
-  async #loadSmall(blob: { readonly stored: Digest; readonly asked: Digest; readonly sizeBytes: number }): Promise<Uint8Array | undefined> {
+  async #loadSmall(blob: OpenedBlob): Promise<Uint8Array | undefined> {
     const path = blobData(blob.stored);
     const bytes = await this.#orUnknown(blob, () => this.#driver.getContent(path));
     if (digestOf(bytes, algorithmOf(blob.stored)) === blob.stored) {
@@ -131,11 +152,11 @@ export class BlobStore {
     return undefined;
   }
 
-  async #stream(blob: { readonly stored: Digest; readonly asked: Digest }, range: { readonly offset: number; readonly length: number }): Promise<ReadableStream<Uint8Array>> {
+  async #stream(blob: OpenedBlob, range: { readonly offset: number; readonly length: number }): Promise<ReadableStream<Uint8Array>> {
     return await this.#orUnknown(blob, () => this.#driver.reader(blobData(blob.stored), range));
   }
 
-  async #orUnknown<T>(blob: { readonly stored: Digest; readonly asked: Digest }, read: () => Promise<T>): Promise<T> {
+  async #orUnknown<T>(blob: OpenedBlob, read: () => Promise<T>): Promise<T> {
     try {
       return await read();
     } catch (error) {

@@ -62,9 +62,11 @@ export class ManifestStore implements Manifests {
     this.#options = options;
   }
 
-  async get(name: RepositoryName, reference: ManifestReference): Promise<StoredManifest> {
+  get(name: RepositoryName, reference: ManifestReference): Promise<StoredManifest> {
     const key = "digest" in reference ? `${name}@${reference.digest}` : `${name}:${reference.tag}`;
-    return this.#reads.peek(key) ?? (await this.#reads.read(key, (witness) => this.#read(name, reference, witness), ({ bytes }) => bytes.length + READ_OVERHEAD_BYTES));
+    const known = this.#reads.peek(key);
+    if (known !== undefined) return Promise.resolve(known);
+    return this.#reads.read(key, (witness) => this.#read(name, reference, witness), ({ bytes }) => bytes.length + READ_OVERHEAD_BYTES);
   }
 
   async #read(name: RepositoryName, reference: ManifestReference, witness: Witness): Promise<StoredManifest> {

@@ -7,13 +7,13 @@ import { type ResolvedRange, resolveRange } from "../range.ts";
 import { emptyReply, jsonReply, type Reply, type ReplyBody } from "../reply.ts";
 
 /** Sends a blob, or a part of it. @see OCI distribution-spec, "Pulling blobs" */
-export async function getBlob(context: RequestContext): Promise<Reply> {
-  return await sendBlob(context, "GET");
+export function getBlob(context: RequestContext): Promise<Reply> {
+  return sendBlob(context, "GET");
 }
 
 /** Says whether a blob is there, and how long it is. */
-export async function headBlob(context: RequestContext): Promise<Reply> {
-  return await sendBlob(context, "HEAD");
+export function headBlob(context: RequestContext): Promise<Reply> {
+  return sendBlob(context, "HEAD");
 }
 
 /** Unlinks a blob from a repository. @see OCI distribution-spec, "Deleting Blobs" */
@@ -49,7 +49,9 @@ async function sendBlob(context: RequestContext, method: "GET" | "HEAD"): Promis
   }
   const range = requestedRange(context, blob);
   if (range === "unsatisfiable") return rangeRefusal(context, blob.sizeBytes);
-  return await partReply(context, blob, { headers, range });
+  const { status, offset, length } = partOf(blob, range, headers);
+  if (!context.withBody || length === 0) return { status, headers, body: null, sizeBytes: 0 };
+  return { status, headers, body: await blobBody(context, blob, { headers, offset, length }), sizeBytes: length };
 }
 
 function requestedRange(context: RequestContext, blob: BlobContent): ResolvedRange | "unsatisfiable" | undefined {
@@ -65,18 +67,19 @@ function rangeRefusal(context: RequestContext, sizeBytes: number): Reply {
   return jsonReply(416, { errors: [entry] }, { headers: { "Content-Range": `bytes */${sizeBytes}` }, withBody: context.withBody });
 }
 
-async function partReply(context: RequestContext, blob: Exclude<BlobContent, { kind: "redirect" }>, part: { readonly headers: Record<string, string>; readonly range: ResolvedRange | undefined }): Promise<Reply> {
-  const { headers, range } = part;
-  const offset = range?.start ?? 0;
-  const length = range === undefined ? blob.sizeBytes : range.end - range.start + 1;
+/** Which bytes are sent, and the headers that say so. */
+function partOf(blob: BlobContent, range: ResolvedRange | undefined, headers: Record<string, string>): { readonly status: number; readonly offset: number; readonly length: number } {
+  if (range === undefined) {
+    headers["Content-Length"] = String(blob.sizeBytes);
+    return { status: 200, offset: 0, length: blob.sizeBytes };
+  }
+  const length = range.end - range.start + 1;
   headers["Content-Length"] = String(length);
-  if (range !== undefined) headers["Content-Range"] = `bytes ${range.start}-${range.end}/${blob.sizeBytes}`;
-  const status = range === undefined ? 200 : 206;
-  if (!context.withBody || length === 0) return { status, headers, body: null, sizeBytes: 0 };
-  return { status, headers, body: await blobBody(context, blob, { headers, offset, length }), sizeBytes: length };
+  headers["Content-Range"] = `bytes ${range.start}-${range.end}/${blob.sizeBytes}`;
+  return { status: 206, offset: range.start, length };
 }
 
-async function blobBody(context: RequestContext, blob: Exclude<BlobContent, { kind: "redirect" }>, part: { readonly headers: Record<string, string>; readonly offset: number; readonly length: number }): Promise<ReplyBody> {
+function blobBody(context: RequestContext, blob: Exclude<BlobContent, { kind: "redirect" }>, part: { readonly headers: Record<string, string>; readonly offset: number; readonly length: number }): ReplyBody | Promise<ReplyBody> {
   const whole = part.length === blob.sizeBytes;
   switch (blob.kind) {
     case "bytes":
@@ -88,6 +91,6 @@ async function blobBody(context: RequestContext, blob: Exclude<BlobContent, { ki
       // Bun answers the Range of a request by itself, also one that we decided to ignore; it leaves streams alone.
       return context.request.headers.has("range") ? Bun.file(blob.file).stream() : Bun.file(blob.file);
     case "stream":
-      return await blob.open(part.offset, part.length);
+      return blob.open(part.offset, part.length);
   }
 }
