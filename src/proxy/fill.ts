@@ -1,8 +1,9 @@
 import type { Clock } from "../lib/clock.ts";
 import { algorithmOf, type Digest } from "../oci/digest.ts";
 import type { UploadHasher } from "../registry/upload-hash.ts";
-import type { SharedBuffers } from "../registry/upload-landing.ts";
+import { BUFFER_BYTES, release, type SharedBuffers } from "../registry/upload-landing.ts";
 import type { Logger } from "../telemetry/log.ts";
+import { RecentBytes } from "./recent-bytes.ts";
 import { followFile, type Spool, temporarySpool } from "./spool.ts";
 import { type IncomingBlob, SMALL_BLOB_BYTES } from "./store.ts";
 import type { UpstreamBlob } from "./upstream.ts";
@@ -12,7 +13,8 @@ import { UpstreamError } from "./upstream-error.ts";
 const MAX_AHEAD_BYTES = 4 * 1024 * 1024;
 /** Bytes that stay in memory although they are stored, so that clients who keep up cost no reads. */
 const KEPT_BYTES = SMALL_BLOB_BYTES;
-const READ_BYTES = 256 * 1024;
+/** What a client is sent, or a spool is read, in one go. */
+const PART_BYTES = 256 * 1024;
 /** An upstream that sends nothing for so long is asked again. */
 const STALL_MS = 30_000;
 const STALL_CHECK_MS = 5_000;
@@ -48,11 +50,6 @@ interface Reader {
   readonly end: number;
 }
 
-interface Piece {
-  readonly at: number;
-  readonly bytes: Uint8Array;
-}
-
 /**
  * One blob on its way from upstream into the store, and to any number of clients at once. It depends on none of them: who leaves
  * does not stop it, who is slow reads from the store's file what the others have had from memory, who comes late begins at the
@@ -68,9 +65,7 @@ export class BlobFill {
   readonly #stop: Pick<AbortController, "abort" | "signal">;
   readonly #resources = new AsyncDisposableStack();
   readonly #readers = new Set<Reader>();
-  /** The most recent bytes, in order, without gaps. */
-  readonly #tail: Piece[] = [];
-  #arrived = 0;
+  readonly #recent: RecentBytes;
   /** Bytes that were hashed, and stored as long as the store takes them. */
   #taken = 0;
   #isComplete = false;
@@ -93,6 +88,7 @@ export class BlobFill {
     this.#parts = parts;
     this.#stop = stop;
     this.sizeBytes = first.sizeBytes;
+    this.#recent = new RecentBytes(parts.buffers);
     this.#stop.signal.addEventListener("abort", () => this.#notify(), { once: true });
     this.stored = this.#run(first).finally(() => this.#end());
     // Who waits for it gets the failure; nobody needs to.
@@ -110,25 +106,9 @@ export class BlobFill {
     const reader: Reader = { position: offset, end: offset + length };
     this.#readers.add(reader);
     this.#unattended?.abort();
-    return new ReadableStream<Uint8Array>(
-      {
-        pull: async (controller) => {
-          try {
-            const chunk = await this.#next(reader);
-            if (chunk !== undefined) return controller.enqueue(chunk);
-          } catch (error) {
-            await this.#leave(reader);
-            throw error;
-          }
-          await this.#leave(reader);
-          controller.close();
-        },
-        cancel: () => this.#leave(reader),
-      },
-      { highWaterMark: 0 },
-    );
+    // A direct stream copies what it is given before `write` returns: the memory is used again at once.
+    return new ReadableStream<Uint8Array>({ type: "direct", pull: (controller) => this.#send(reader, controller), cancel: () => this.#leave(reader) });
   }
-
 
   async #run(first: UpstreamBlob): Promise<void> {
     const received = this.#receive(first);
@@ -152,11 +132,10 @@ export class BlobFill {
   async #receive(first: UpstreamBlob): Promise<void> {
     try {
       for await (const bytes of this.#arrivals(first)) {
-        this.#tail.push({ at: this.#arrived, bytes });
-        this.#arrived += bytes.length;
         this.#parts.onBytes(bytes.length);
+        this.#recent.append(bytes);
         this.#notify();
-        while (this.#arrived - this.#floor() > MAX_AHEAD_BYTES && this.#failure === undefined) await this.#change();
+        while (this.#recent.end - this.#floor() > MAX_AHEAD_BYTES && this.#failure === undefined) await this.#change();
         if (this.#failure !== undefined) return;
       }
       this.#isComplete = true;
@@ -172,15 +151,15 @@ export class BlobFill {
     let part: UpstreamBlob | undefined = first;
     for (let resumes = 0; ; resumes++) {
       try {
-        part ??= await this.#parts.fetch({ offset: this.#arrived, signal: this.#stop.signal });
+        part ??= await this.#parts.fetch({ offset: this.#recent.end, signal: this.#stop.signal });
         yield* this.#watched(part);
-        if (this.sizeBytes === undefined || this.#arrived === this.sizeBytes) return;
-        throw new UpstreamError("unavailable", `the blob broke off after ${this.#arrived} of ${this.sizeBytes} bytes`);
+        if (this.sizeBytes === undefined || this.#recent.end === this.sizeBytes) return;
+        throw new UpstreamError("unavailable", `the blob broke off after ${this.#recent.end} of ${this.sizeBytes} bytes`);
       } catch (error) {
         this.#stop.signal.throwIfAborted();
-        const canResume = this.sizeBytes !== undefined && this.#arrived < this.sizeBytes && resumes < MAX_RESUMES;
+        const canResume = this.sizeBytes !== undefined && this.#recent.end < this.sizeBytes && resumes < MAX_RESUMES;
         if (!canResume || (error instanceof UpstreamError && error.problem !== "unavailable")) throw error;
-        this.#parts.log.info("upstream broke off in the middle of a blob", { digest: this.#parts.digest, received: this.#arrived, size: this.sizeBytes });
+        this.#parts.log.info("upstream broke off in the middle of a blob", { digest: this.#parts.digest, received: this.#recent.end, size: this.sizeBytes });
         part = undefined;
         await this.#parts.clock.sleep(RESUME_DELAY_MS * 2 ** resumes, this.#stop.signal);
       }
@@ -203,7 +182,7 @@ export class BlobFill {
         const { done, value } = await reader.read();
         waitingSince = undefined;
         if (done) return;
-        const known = this.#arrived - position;
+        const known = this.#recent.end - position;
         position += value.length;
         if (position > (this.sizeBytes ?? Number.POSITIVE_INFINITY)) throw new UpstreamError("garbage", "the blob is longer than announced");
         if (known < value.length) yield known === 0 ? value : value.subarray(known);
@@ -234,18 +213,24 @@ export class BlobFill {
 
   /** Hashes and stores what arrives, until all has arrived; then proves it. */
   async #take(incoming: IncomingBlob | undefined): Promise<void> {
-    const { digest, hasher, buffers } = this.#parts;
+    const { digest, hasher } = this.#parts;
     using hash = hasher.begin(algorithmOf(digest));
-    const buffer = buffers.take();
+    let hashed = Promise.resolve();
     try {
-      for (let batch = await this.#nextBatch(buffer); batch !== undefined; batch = await this.#nextBatch(buffer)) {
-        await Promise.all([hash.update(batch), this.#store(incoming, batch)]);
-        this.#taken += batch.length;
+      for (let batch = await this.#batchAt(0), position = 0; batch !== undefined; batch = await this.#batchAt(position)) {
+        // One batch is hashed while the next one is stored.
+        const hashedBefore = hashed;
+        hashed = hash.update(batch);
+        await Promise.all([hashedBefore, this.#store(incoming, batch)]);
+        this.#taken = position;
+        position += batch.length;
         this.#makeRoom();
       }
     } finally {
-      buffers.give(buffer);
+      // The memory stays as it is until it was read.
+      await hashed;
     }
+    this.#taken = this.#recent.end;
     const actual = await hash.digest();
     if (actual === undefined) throw new Error("the hash of a mirrored blob was lost");
     if (actual !== digest) throw new UpstreamError("garbage", `the blob ${digest} has the digest ${actual}`);
@@ -253,21 +238,16 @@ export class BlobFill {
     this.#notify();
   }
 
-  /** Waits until a buffer can be filled, or all has arrived; undefined when nothing is left. Copies: what clients read is not shared. */
-  async #nextBatch(buffer: Uint8Array): Promise<Uint8Array | undefined> {
-    while (this.#arrived - this.#taken < buffer.length && !this.#isComplete) {
+  /** Waits until a buffer is full, or all has arrived; undefined when nothing is left. */
+  async #batchAt(position: number): Promise<Uint8Array | undefined> {
+    while (this.#recent.end - position < BUFFER_BYTES && !this.#isComplete) {
       if (this.#failure !== undefined) throw this.#failure.error;
       await this.#change();
     }
-    const sizeBytes = Math.min(buffer.length, this.#arrived - this.#taken);
-    for (let filled = 0, index = this.#indexAt(this.#taken); filled < sizeBytes; index++) {
-      const piece = this.#tail[index];
-      if (piece === undefined) throw new Error("bytes of a mirrored blob are gone before they were stored");
-      const bytes = piece.bytes.subarray(Math.max(0, this.#taken - piece.at), Math.max(0, this.#taken - piece.at) + sizeBytes - filled);
-      buffer.set(bytes, filled);
-      filled += bytes.length;
-    }
-    return sizeBytes === 0 ? undefined : buffer.subarray(0, sizeBytes);
+    if (position === this.#recent.end) return undefined;
+    const batch = this.#recent.view(position, this.#recent.end);
+    if (batch === undefined) throw new Error("bytes of a mirrored blob are gone before they were stored");
+    return batch;
   }
 
   async #store(incoming: IncomingBlob | undefined, batch: Uint8Array): Promise<void> {
@@ -296,74 +276,65 @@ export class BlobFill {
     }
   }
 
-  /** The next bytes for a client; undefined at the end. */
-  async #next(reader: Reader): Promise<Uint8Array | undefined> {
-    for (;;) {
-      if (reader.position >= reader.end) return undefined;
-      const chunk = await this.#available(reader);
-      if (chunk !== undefined) {
-        reader.position += chunk.length;
+  /** Sends a client what it wants, at its pace. */
+  async #send(reader: Reader, controller: ReadableStreamDirectController): Promise<void> {
+    try {
+      for (let part = await this.#next(reader); part !== undefined; part = await this.#next(reader)) {
+        reader.position += part.length;
+        const written = controller.write(part);
+        release(part);
         if (this.#storeFailure !== undefined) this.#makeRoom();
-        return chunk;
+        await written;
       }
+    } finally {
+      await this.#leave(reader);
+    }
+    controller.close();
+  }
+
+  /** The next bytes for a client; undefined at the end, or when it has left. */
+  async #next(reader: Reader): Promise<Uint8Array | undefined> {
+    while (reader.position < reader.end && this.#readers.has(reader)) {
+      const part = await this.#available(reader);
+      if (part !== undefined) return part;
       if (this.#failure !== undefined) throw this.#failure.error;
       this.#stop.signal.throwIfAborted();
       await this.#change();
     }
+    return undefined;
   }
 
-  async #available(reader: Reader): Promise<Uint8Array | undefined> {
-    const readable = this.#isVerified ? this.#arrived : Math.min(this.#arrived, (this.sizeBytes ?? 0) - 1);
-    const end = Math.min(readable, reader.end);
-    if (reader.position >= end) return undefined;
-    const start = this.#tail[0]?.at ?? this.#arrived;
-    if (reader.position >= start) return this.#fromTail(reader.position, end);
-    if (this.#spool !== undefined) {
-      const chunk = await this.#spool.read(reader.position, Math.min(READ_BYTES, Math.min(end, start) - reader.position));
-      return chunk.length === 0 ? undefined : chunk;
-    }
-    return await this.#fromStore(reader.position, end);
-  }
-
-  #fromTail(position: number, end: number): Uint8Array | undefined {
-    const piece = this.#tail[this.#indexAt(position)];
-    return piece?.bytes.subarray(position - piece.at, Math.min(piece.bytes.length, end - piece.at));
+  async #available({ position, end }: Reader): Promise<Uint8Array | undefined> {
+    const readable = this.#isVerified ? this.#recent.end : Math.min(this.#recent.end, (this.sizeBytes ?? 0) - 1);
+    const until = Math.min(readable, end, position + PART_BYTES);
+    if (position >= until) return undefined;
+    const { start } = this.#recent;
+    if (position >= start) return this.#recent.view(position, until);
+    if (this.#spool === undefined) return await this.#fromStore(position, until);
+    const part = await this.#spool.read(position, Math.min(until, start) - position);
+    return part.length === 0 ? undefined : part;
   }
 
   async #fromStore(position: number, end: number): Promise<Uint8Array | undefined> {
     await this.stored;
-    for await (const chunk of await this.#parts.readStored({ offset: position, length: Math.min(READ_BYTES, end - position) })) return chunk;
+    for await (const chunk of await this.#parts.readStored({ offset: position, length: end - position })) return chunk;
     return undefined;
-  }
-
-  /** The piece that holds a position; looked for from the end, where those who keep up are. */
-  #indexAt(position: number): number {
-    for (let i = this.#tail.length - 1; i >= 0; i--) if ((this.#tail[i]?.at ?? 0) <= position) return position < this.#arrived ? i : this.#tail.length;
-    return this.#tail.length;
   }
 
   /** Up to where bytes need not stay in memory. */
   #floor(): number {
-    return this.#storeFailure === undefined ? this.#taken : (this.#tail[0]?.at ?? this.#arrived);
+    return this.#storeFailure === undefined ? this.#taken : this.#recent.start;
   }
 
   /** Lets go of what need not stay in memory: what the store has, or, since that failed, what every client has had. */
   #makeRoom(): void {
     const slowest = Math.min(this.#taken, ...[...this.#readers].map(({ position }) => position));
-    this.#trim(this.#storeFailure === undefined ? this.#taken - KEPT_BYTES : slowest);
+    this.#recent.dropBefore(this.#storeFailure === undefined ? this.#taken - KEPT_BYTES : slowest);
     this.#notify();
   }
 
   #abortWithoutReaders(): void {
     if (this.#storeFailure !== undefined && this.#readers.size === 0) this.#abort("the store fails, and no client waits");
-  }
-
-  #trim(before: number): void {
-    for (;;) {
-      const [oldest] = this.#tail;
-      if (oldest === undefined || oldest.at + oldest.bytes.length > before) return;
-      this.#tail.shift();
-    }
   }
 
   async #leave(reader: Reader): Promise<void> {
@@ -384,6 +355,7 @@ export class BlobFill {
   async #closeWhenUnused(): Promise<void> {
     if (!this.#isOver || this.#readers.size > 0) return;
     this.#spool = undefined;
+    this.#recent.dropBefore(this.#recent.end);
     await this.#resources.disposeAsync();
   }
 

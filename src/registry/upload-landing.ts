@@ -1,7 +1,7 @@
 import { type BodyHead, headBytes, type UploadBody } from "./upload-body.ts";
 
 /** Large enough that system calls and messages to the hash thread cost next to nothing, small enough for many uploads at once. */
-const BUFFER_BYTES = 1024 * 1024;
+export const BUFFER_BYTES = 1024 * 1024;
 /** Buffers in use at once: bodies beyond that, of which most can only be slow, are written as they come. */
 const MAX_BUFFERS = 128;
 /** Buffers kept for the next upload. */
@@ -129,7 +129,10 @@ class GatheredBytes implements AsyncDisposable {
   }
 }
 
-/** Frees a chunk's memory at once. Left to the garbage collector, the chunks of four fast uploads were 70 MiB more at the peak. */
-function release({ buffer, byteLength }: Uint8Array): void {
+/**
+ * Frees the memory of a chunk that nobody else has, at once. Left to the garbage collector, the chunks of four fast uploads were
+ * 70 MiB more at the peak.
+ */
+export function release({ buffer, byteLength }: Uint8Array): void {
   if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
 }
