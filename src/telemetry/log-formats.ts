@@ -16,6 +16,8 @@ export type ConstantFields = readonly (readonly [key: string, rendered: string])
 /** Logrus prints `warning` where everybody says warn. */
 const LEVEL_NAMES: Readonly<Record<LogLevel, string>> = { error: "error", warn: "warning", info: "info", debug: "debug" };
 const NEEDS_NO_QUOTES = /^[A-Za-z0-9\-._/@^+]*$/;
+/** Printable ASCII but for the quote and the backslash. */
+const NEEDS_NO_ESCAPES = /^[ !#-[\]-~]*$/;
 
 /** The format for a name of the configuration. */
 export function lineFormat(name: LogFormat): LineFormat {
@@ -103,7 +105,7 @@ function textValue(value: unknown): string {
 
 // JSON's escapes are Go's but for the forms of the control characters, which a log reader undoes alike.
 function quote(text: string): string {
-  return printable(JSON.stringify(text));
+  return NEEDS_NO_ESCAPES.test(text) ? `"${text}"` : printable(JSON.stringify(text));
 }
 
 let lastMs = 0;

@@ -7,6 +7,10 @@ import { createBucket, type S3Server } from "./s3-server.ts";
 import { tempFolder } from "./temp-folder.ts";
 
 const START_MS = 60_000;
+/** On a machine that is busy half a second to connect is not enough, and who was late once is not asked for a minute: there is no other. */
+const PATIENCE = `conn_timeout = 30
+node_timeout = 60
+`;
 const SERVERS = ["object", "container", "account"] as const;
 
 interface Place {
@@ -59,6 +63,7 @@ log_level = WARNING
 pipeline = ${kind}-server
 [app:${kind}-server]
 use = egg:swift#${kind}
+${PATIENCE}container_update_timeout = 60
 `,
   );
   const builder = join(folder, `${kind}.builder`);
@@ -101,6 +106,7 @@ log_level = WARNING
 pipeline = catch_errors gatekeeper healthcheck cache listing_formats bulk s3api tempauth copy slo versioned_writes symlink proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
+${PATIENCE}error_suppression_limit = 1000000
 allow_account_management = true
 account_autocreate = true
 [filter:catch_errors]
