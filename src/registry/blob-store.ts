@@ -8,6 +8,7 @@ import { PathNotFoundError } from "../storage/errors.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { blobData } from "./layout.ts";
 import type { BlobContent, OpenRequest } from "./registry.ts";
+import { sentStream } from "./sent-stream.ts";
 
 /** Blobs up to this size (configs, signatures) are sent from memory. */
 const SMALL_BLOB_BYTES = 32 * 1024;
@@ -153,7 +154,7 @@ export class BlobStore {
   }
 
   async #stream(blob: OpenedBlob, range: { readonly offset: number; readonly length: number }): Promise<ReadableStream<Uint8Array>> {
-    return await this.#orUnknown(blob, () => this.#driver.reader(blobData(blob.stored), range));
+    return sentStream(await this.#orUnknown(blob, () => this.#driver.reader(blobData(blob.stored), range)));
   }
 
   async #orUnknown<T>(blob: OpenedBlob, read: () => Promise<T>): Promise<T> {

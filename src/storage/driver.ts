@@ -28,7 +28,7 @@ export interface StorageDriver extends AsyncDisposable {
 
   /**
    * Streams a file.
-   * @returns Chunks from `offset` (default 0), `length` bytes at most; an offset at or past the end gives an empty stream.
+   * @returns Chunks from `offset` (default 0), `length` bytes at most, which belong to whoever reads them; an offset at or past the end gives an empty stream.
    * @throws PathNotFoundError, InvalidOffsetError
    */
   reader(path: string, range?: ByteRange): Promise<ReadableStream<Uint8Array>>;
