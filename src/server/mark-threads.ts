@@ -19,7 +19,9 @@ export class MarkThreads implements StoreWalker, AsyncDisposable {
 
   constructor(settings: MarkSettings) {
     this.#settings = settings;
-    this.#threads = Array.from({ length: Math.min(MAX_THREADS, availableParallelism()) }, () => new MarkThread());
+    // Beside a registry one processor stays free: a thread gives way between its calls to the system, and some of them take long.
+    const processors = availableParallelism() - (settings.inBackground ? 1 : 0);
+    this.#threads = Array.from({ length: Math.min(MAX_THREADS, Math.max(1, processors)) }, () => new MarkThread());
   }
 
   async folders(): Promise<readonly RepositoryFolder[]> {
