@@ -6,6 +6,7 @@ import { PathNotFoundError } from "../../src/storage/errors.ts";
 import { SILENT_LOGGER } from "../../src/telemetry/log.ts";
 import { type Azurite, type AzuriteAnswer, type AzuriteFront, azuriteRefusal, type AzuriteRequest, type Interception, startAzurite, startAzuriteFront } from "../support/azurite.ts";
 import { digestOf, seededBytes } from "../support/http.ts";
+import { eachCall } from "../support/store-operations.ts";
 
 const MIB = 1024 * 1024;
 const SILENCE_MS = 1500;
@@ -143,26 +144,10 @@ describe("a store that falls silent", () => {
 });
 
 describe("a store that stays broken", () => {
-  const calls: Readonly<Record<string, () => Promise<unknown>>> = {
-    stat: () => driver.stat("/file"),
-    getContent: () => driver.getContent("/file"),
-    reader: () => driver.reader("/file"),
-    putContent: () => driver.putContent("/file", "new"),
-    list: () => driver.list("/"),
-    delete: () => driver.delete("/file"),
-    move: () => driver.move("/file", "/moved"),
-    writer: () => driver.writer("/up/data", { append: true }),
-    create: async () => {
-      await using writer = await driver.create("/created");
-      await writer.write(CONTENT);
-      await writer.commit();
-    },
-  };
-
   test("fails every call after some attempts, and not as if nothing were there", async () => {
     await driver.putContent("/file", "old");
     front.intercept = () => azuriteRefusal(503, "ServerBusy");
-    const failures = await Promise.all(Object.entries(calls).map(async ([name, call]) => [name, await failureOf(call())] as const));
+    const failures = await Promise.all(Object.entries(eachCall(driver, CONTENT)).map(async ([name, call]) => [name, await failureOf(call())] as const));
     for (const [name, failure] of failures) {
       expect({ name, isMissing: failure instanceof PathNotFoundError, message: failure.message }).toEqual({ name, isMissing: false, message: expect.stringContaining("(status 503)") });
     }
@@ -180,7 +165,7 @@ describe("a store that stays broken", () => {
       count++;
       return azuriteRefusal(status, code);
     };
-    for (const [name, call] of Object.entries(calls)) {
+    for (const [name, call] of Object.entries(eachCall(driver, CONTENT))) {
       count = 0;
       const failure = await failureOf(call());
       expect({ name, isMissing: failure instanceof PathNotFoundError, message: failure.message }).toEqual({ name, isMissing: false, message: expect.stringContaining(`${code}: `) });

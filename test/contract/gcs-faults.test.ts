@@ -6,6 +6,7 @@ import { GCS_OPTIONS } from "../../src/storage/gcs/options.ts";
 import { SILENT_LOGGER } from "../../src/telemetry/log.ts";
 import { type GcsServer, startGcsServer } from "../support/gcs-server.ts";
 import { digestOf, seededBytes } from "../support/http.ts";
+import { eachCall } from "../support/store-operations.ts";
 
 const STEP = 256 * 1024;
 const SILENCE_MS = 1500;
@@ -159,26 +160,10 @@ describe("a store that falls silent", () => {
 });
 
 describe("a store that stays broken", () => {
-  const calls: Readonly<Record<string, () => Promise<unknown>>> = {
-    stat: () => driver.stat("/file"),
-    getContent: () => driver.getContent("/file"),
-    reader: () => driver.reader("/file"),
-    putContent: () => driver.putContent("/file", "new"),
-    list: () => driver.list("/"),
-    delete: () => driver.delete("/file"),
-    move: () => driver.move("/file", "/moved"),
-    writer: () => driver.writer("/up/data", { append: true }),
-    create: async () => {
-      await using writer = await driver.create("/created");
-      await writer.write(CONTENT);
-      await writer.commit();
-    },
-  };
-
   test("fails every call after some attempts, and not as if nothing were there", async () => {
     await driver.putContent("/file", "old");
     server.intercept = () => refusal(503, "backendError");
-    const failures = await Promise.all(Object.entries(calls).map(async ([name, call]) => [name, await failureOf(call())] as const));
+    const failures = await Promise.all(Object.entries(eachCall(driver, CONTENT)).map(async ([name, call]) => [name, await failureOf(call())] as const));
     for (const [name, failure] of failures) {
       expect({ name, isMissing: failure instanceof PathNotFoundError, message: failure.message }).toEqual({ name, isMissing: false, message: expect.stringContaining("it is backendError (status 503)") });
     }
@@ -188,7 +173,7 @@ describe("a store that stays broken", () => {
 
   test("fails at once where it says no for good", async () => {
     server.intercept = () => refusal(403, "forbidden");
-    for (const [name, call] of Object.entries(calls)) {
+    for (const [name, call] of Object.entries(eachCall(driver, CONTENT))) {
       const failure = await failureOf(call());
       expect({ name, isMissing: failure instanceof PathNotFoundError, message: failure.message }).toEqual({ name, isMissing: false, message: expect.stringContaining("forbidden: it is forbidden (status 403)") });
     }

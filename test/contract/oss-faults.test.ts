@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import type { FileWriter, StorageDriver } from "../../src/storage/driver.ts";
+import type { StorageDriver } from "../../src/storage/driver.ts";
 import { PathNotFoundError } from "../../src/storage/errors.ts";
 import { openOssDriver } from "../../src/storage/oss/driver.ts";
 import { OSS_OPTIONS } from "../../src/storage/oss/options.ts";
@@ -8,6 +8,7 @@ import { digestOf, seededBytes } from "../support/http.ts";
 import { startCuttingProxy } from "../support/oss/cutting-proxy.ts";
 import { OssRefusal } from "../support/oss/error.ts";
 import { errorResponse, type OssServer, ossSection, startOssServer } from "../support/oss-server.ts";
+import { eachCall, writeAll } from "../support/store-operations.ts";
 
 const MIB = 1024 * 1024;
 const CHUNK = 5 * MIB;
@@ -41,10 +42,6 @@ async function failureOf(promise: Promise<unknown>): Promise<Error> {
 
 function refusal(status: number, code: string, method: string): Response {
   return errorResponse(new OssRefusal(status, code, `it is ${code}`), method);
-}
-
-async function writeAll(writer: FileWriter, bytes: Uint8Array): Promise<void> {
-  for (let offset = 0; offset < bytes.length; offset += 300_000) await writer.write(bytes.subarray(offset, offset + 300_000));
 }
 
 async function digestAt(path: string, from: StorageDriver = driver): Promise<string> {
@@ -142,28 +139,11 @@ test("content that is replaced while it comes is given up", async () => {
 });
 
 describe("a store that stays broken", () => {
-  const calls: Readonly<Record<string, () => Promise<unknown>>> = {
-    stat: () => driver.stat("/file"),
-    "stat of the root": () => driver.stat("/"),
-    getContent: () => driver.getContent("/file"),
-    reader: () => driver.reader("/file"),
-    putContent: () => driver.putContent("/file", "new"),
-    list: () => driver.list("/"),
-    delete: () => driver.delete("/file"),
-    move: () => driver.move("/file", "/moved"),
-    writer: () => driver.writer("/up/data", { append: true }),
-    create: async () => {
-      await using writer = await driver.create("/created");
-      await writeAll(writer, CONTENT);
-      await writer.commit();
-    },
-  };
-
   test("fails every call after some attempts, and not as if nothing were there", async () => {
     await driver.putContent("/file", "old");
     const before = server.requests.length;
     server.intercept = ({ method }) => refusal(503, "ServiceUnavailable", method);
-    const failures = await Promise.all(Object.entries(calls).map(async ([name, call]) => [name, await failureOf(call())] as const));
+    const failures = await Promise.all(Object.entries({ ...eachCall(driver, CONTENT), "stat of the root": () => driver.stat("/") }).map(async ([name, call]) => [name, await failureOf(call())] as const));
     for (const [name, failure] of failures) {
       expect({ name, isMissing: failure instanceof PathNotFoundError, message: failure.message }).toEqual({ name, isMissing: false, message: expect.stringContaining("status 503") });
     }
@@ -176,7 +156,7 @@ describe("a store that stays broken", () => {
   test.each(["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"])("fails at once with %s", async (code) => {
     await driver.putContent("/file", "old");
     server.intercept = ({ method }) => refusal(403, code, method);
-    for (const [name, call] of Object.entries(calls)) {
+    for (const [name, call] of Object.entries({ ...eachCall(driver, CONTENT), "stat of the root": () => driver.stat("/") })) {
       const failure = await failureOf(call());
       expect({ name, isMissing: failure instanceof PathNotFoundError, message: failure.message }).toEqual({ name, isMissing: false, message: expect.stringContaining("status 403") });
       expect(failure.message).not.toContain(server.accessKeySecret);
@@ -185,7 +165,7 @@ describe("a store that stays broken", () => {
 
   test("is not taken for an empty one when the bucket is gone", async () => {
     server.intercept = ({ method }) => refusal(404, "NoSuchBucket", method);
-    for (const [name, call] of Object.entries(calls)) {
+    for (const [name, call] of Object.entries({ ...eachCall(driver, CONTENT), "stat of the root": () => driver.stat("/") })) {
       const failure = await failureOf(call());
       expect({ name, isMissing: failure instanceof PathNotFoundError, message: failure.message }).toEqual({ name, isMissing: false, message: expect.stringMatching(/NoSuchBucket/) });
     }

@@ -5,6 +5,25 @@ import { digestOf } from "./http.ts";
 
 const WRITE_BYTES = 1024 * 1024;
 
+/** One call of each kind, by name, on a store that has `/file`. Whoever makes them all at once must expect them to fail. */
+export function eachCall(driver: StorageDriver, content: Uint8Array): Readonly<Record<string, () => Promise<unknown>>> {
+  return {
+    stat: () => driver.stat("/file"),
+    getContent: () => driver.getContent("/file"),
+    reader: () => driver.reader("/file"),
+    putContent: () => driver.putContent("/file", "new"),
+    list: () => driver.list("/"),
+    delete: () => driver.delete("/file"),
+    move: () => driver.move("/file", "/moved"),
+    writer: () => driver.writer("/up/data", { append: true }),
+    create: async () => {
+      await using writer = await driver.create("/created");
+      await writeAll(writer, content);
+      await writer.commit();
+    },
+  };
+}
+
 /** Where an operation works, and with what. */
 export interface OperationContext {
   /** A folder that is the operation's own. */

@@ -7,7 +7,7 @@ import { listChildren } from "../object-store/children.ts";
 import { findDirectories } from "../object-store/directories.ts";
 import { HeldPaths } from "../object-store/held-paths.ts";
 import type { HasObjectKeys, ObjectKeys } from "../object-store/keys.ts";
-import { CreatedObject } from "../object-store/multipart/created-object.ts";
+import { CreatedObject } from "../object-store/created-object.ts";
 import { PartBuffers } from "../object-store/part-buffers.ts";
 import { readWhole, resumedStream } from "../object-store/resumed-stream.ts";
 import { AppendWriter } from "./append-writer.ts";

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { ObjectUpload } from "../object-store/multipart/created-object.ts";
+import type { ObjectUpload } from "../object-store/created-object.ts";
 import type { PartBuffers } from "../object-store/part-buffers.ts";
 import { PartPipeline } from "../object-store/part-pipeline.ts";
 import { type Container, MAX_BLOCKS } from "./container.ts";

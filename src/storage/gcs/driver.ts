@@ -13,7 +13,7 @@ import { readWhole, resumedStream } from "../object-store/resumed-stream.ts";
 import { BLOB_TYPE, Bucket, type Content, type ObjectFacts, type Range, SESSION_TYPE } from "./bucket.ts";
 import { type GcsConnection, type GcsDeps, openConnection } from "./connection.ts";
 import { EMPTY_CRC32C, formatCrc32c, updateCrc32c } from "./crc32c.ts";
-import { CreatedObject } from "./created-object.ts";
+import { CreatedObject } from "../object-store/created-object.ts";
 import { GCS, GcsCallError, orNotFound } from "./errors.ts";
 import type { GcsOptions } from "./options.ts";
 import { signedUrl } from "./signed-url.ts";
@@ -105,7 +105,7 @@ class GcsDriver implements StorageDriver, HasObjectKeys {
   }
 
   async create(path: string): Promise<FileWriter> {
-    return new CreatedObject(new Upload(this.#uploads, this.#keys.key(path)));
+    return new CreatedObject(GCS, new Upload(this.#uploads, this.#keys.key(path)), () => undefined);
   }
 
   async stat(path: string): Promise<FileInfo> {

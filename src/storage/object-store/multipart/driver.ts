@@ -9,7 +9,7 @@ import { type HasObjectKeys, ObjectKeys } from "../keys.ts";
 import { PartBuffers } from "../part-buffers.ts";
 import { readWhole, resumedStream } from "../resumed-stream.ts";
 import type { Content, MultipartBucket, ObjectFacts, Range } from "./bucket.ts";
-import { CreatedObject } from "./created-object.ts";
+import { CreatedObject } from "../created-object.ts";
 import { deleteTree } from "./deletion.ts";
 import { copyParts, PartUpload, type UploadParts } from "./part-upload.ts";
 import { readUnfinished, tailKey, uploadsOf } from "./unfinished.ts";
