@@ -6,7 +6,10 @@ import { PathNotFoundError } from "../../storage/errors.ts";
 import { BLOBS, layersFolder, REPOSITORIES, revisionsFolder, subjectFolder, referrersFolder, tagsFolder } from "../layout.ts";
 
 /** What folders are listed by. */
-type Lister = Pick<StorageDriver, "list">;
+export interface Lister extends Pick<StorageDriver, "list"> {
+  /** The names of all children in order, where they can be had alone and at once. */
+  namesNow?(path: string): readonly string[];
+}
 
 /** How many listings are under way at once: a store over a network answers each after some milliseconds. */
 const LISTINGS_AT_ONCE = 16;
@@ -39,8 +42,14 @@ export async function childrenOf(driver: Lister, path: string): Promise<readonly
 }
 
 /** The names of the children of a folder; none when it is missing. @throws ListingEndedError */
-export async function childNames(driver: Lister, path: string): Promise<string[]> {
-  return (await childrenOf(driver, path)).map((entry) => entry.name);
+export async function childNames(driver: Lister, path: string): Promise<readonly string[]> {
+  if (driver.namesNow === undefined) return (await childrenOf(driver, path)).map((entry) => entry.name);
+  try {
+    return driver.namesNow(path);
+  } catch (error) {
+    if (error instanceof PathNotFoundError) return [];
+    throw error;
+  }
 }
 
 /** A folder below that of the repositories which holds what repositories hold. */
@@ -84,7 +93,7 @@ export async function linkedDigests(driver: Lister, folder: string): Promise<Dig
   const algorithms = await childNames(driver, folder);
   for (const algorithm of DIGEST_ALGORITHMS) {
     if (!algorithms.includes(algorithm)) continue;
-    for (const { name } of await childrenOf(driver, `${folder}/${algorithm}`)) {
+    for (const name of await childNames(driver, `${folder}/${algorithm}`)) {
       if (isHexOf(algorithm, name)) digests.push(makeDigest(algorithm, name));
     }
   }
@@ -144,7 +153,7 @@ export async function blobShards(driver: Lister): Promise<readonly BlobShard[]> 
 /** The blobs in one of these folders. */
 export async function blobsInShard(driver: Lister, { algorithm, prefix }: BlobShard): Promise<Digest[]> {
   const digests: Digest[] = [];
-  for (const { name } of await childrenOf(driver, `${BLOBS}/${algorithm}/${prefix}`)) {
+  for (const name of await childNames(driver, `${BLOBS}/${algorithm}/${prefix}`)) {
     if (isHexOf(algorithm, name) && name.startsWith(prefix)) digests.push(makeDigest(algorithm, name));
   }
   return digests;

@@ -7,10 +7,16 @@ import type { FileInfo, StorageDriver } from "../../storage/driver.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
 import { blobData, layerLink, REPOSITORIES, revisionLink, tagCurrentLink } from "../layout.ts";
 import { mapInOrder } from "./in-order.ts";
-import { type BlobShard, blobsInShard, layersOf, type RepositoryFolder, repositoryFolders, revisionsOf, tagsOf } from "./inventory.ts";
+import { type BlobShard, blobsInShard, layersOf, type Lister, type RepositoryFolder, repositoryFolders, revisionsOf, tagsOf } from "./inventory.ts";
 
-/** What a store is looked at by: a driver, or a survey of one. */
-export type StoreReader = Pick<StorageDriver, "getContent" | "stat" | "list">;
+/** What a store is looked at by: a driver, a survey of one, or what a thread of its own has. */
+export interface StoreReader extends Lister, Pick<StorageDriver, "getContent" | "stat"> {
+  /**
+   * Reads as `getContent` does, where that takes no waiting and nobody else waits for the thread: a promise for each file takes as
+   * long as the file. The bytes are good until the next call.
+   */
+  readNow?(path: string, maxBytes: number): Uint8Array;
+}
 
 /** Something that the collector does not understand, and that stops deletion. */
 export interface Doubt {
@@ -105,6 +111,7 @@ const JOBS_AT_ONCE = 8;
 /** Files of one repository that are read at once. */
 const READS_AT_ONCE = 64;
 const READS_PER_TURN = 64;
+const MAX_LINK_BYTES = 1024;
 const NOTHING: Facts = { blobs: [], children: [], subject: undefined };
 
 type Growing<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer Item)[] ? Item[] : T[K] };
@@ -195,7 +202,7 @@ export class LocalWalker implements StoreWalker {
     this.#held.set(name, walk.revisions);
     await walk.findTags();
     const roots = untaggedBefore === undefined ? walk.revisions : await walk.linkedSince(untaggedBefore);
-    for (const root of [...roots, ...walk.targets]) await walk.reach(root);
+    await walk.reach([...roots, ...walk.targets]);
     await walk.reachReferrers();
     // Where anything is in doubt nothing of the repository may go.
     if (walk.doubts.length > 0) await walk.reachAll();
@@ -207,10 +214,8 @@ export class LocalWalker implements StoreWalker {
   async closure(name: RepositoryName, digests: Iterable<Digest>): Promise<ReadonlySet<Digest>> {
     const walk = new RepositoryWalk(this.#reader, name, { facts: this.#facts, held: undefined });
     await walk.findRevisions();
-    for (const digest of digests) {
-      await walk.load(digest);
-      await walk.reach(digest);
-    }
+    await walk.load([...digests]);
+    await walk.reach(digests);
     await walk.reachReferrers();
     return walk.reached;
   }
@@ -338,22 +343,21 @@ class RepositoryWalk {
   }
 
   async findRevisions(): Promise<void> {
-    // In the order of the listing, whatever is read first: the output of two runs is the same.
-    const kinds = await mapConcurrently(await revisionsOf(this.#driver, this.name), READS_AT_ONCE, async (digest) => ({ digest, kind: await this.#kindOfRevision(digest) }));
-    for (const { digest, kind } of kinds) {
-      if (kind === "held") this.revisions.add(digest);
-      else if (kind === "dangling") this.danglingRevisions.push(digest);
-      else if (kind === "linkless") this.linkless.push(digest);
+    const linked = await this.#findLinked(await revisionsOf(this.#driver, this.name));
+    await this.load(linked);
+    for (const digest of linked) {
+      if (this.#loaded.has(digest)) this.revisions.add(digest);
+      else this.danglingRevisions.push(digest);
     }
   }
 
   async findTags(): Promise<void> {
     this.tags = await tagsOf(this.#driver, this.name);
-    const found = await mapConcurrently(this.tags, READS_AT_ONCE, async (tag) => ({ tag, target: await this.#targetOf(tag) }));
-    for (const { tag, target } of found) {
-      if (target === undefined) continue;
-      if (this.#loaded.has(target)) this.targets.add(target);
-      else this.danglingTags.push({ tag, digest: target });
+    const found = await this.#targetsOf(this.tags);
+    await this.load(found.map(({ digest }) => digest));
+    for (const target of found) {
+      if (this.#loaded.has(target.digest)) this.targets.add(target.digest);
+      else this.danglingTags.push(target);
     }
   }
 
@@ -367,23 +371,24 @@ class RepositoryWalk {
     return ages.filter((digest) => digest !== undefined);
   }
 
-  /** Marks a manifest and everything that it needs. */
-  async reach(root: Digest): Promise<void> {
-    const waiting = [root];
-    for (let digest = waiting.pop(); digest !== undefined; digest = waiting.pop()) {
-      if (this.reached.has(digest)) continue;
-      this.reached.add(digest);
-      const facts = this.#loaded.has(digest) ? this.#facts.get(digest) : undefined;
-      if (facts === undefined) {
-        if (algorithmOf(digest) !== "sha256") await this.#reachAlias(digest);
-        continue;
-      }
-      this.manifests.add(digest);
-      for (const blob of facts.blobs) waiting.push(blob);
-      for (const child of facts.children) {
+  /** Marks manifests and everything that they need. */
+  async reach(roots: Iterable<Digest>): Promise<void> {
+    for (const root of roots) {
+      const waiting = [root];
+      for (let digest = waiting.pop(); digest !== undefined; digest = waiting.pop()) {
+        if (this.reached.has(digest)) continue;
+        this.reached.add(digest);
+        const facts = this.#loaded.has(digest) ? this.#facts.get(digest) : undefined;
+        if (facts === undefined) {
+          if (algorithmOf(digest) !== "sha256") await this.#reachAlias(digest);
+          continue;
+        }
+        this.manifests.add(digest);
+        for (const blob of facts.blobs) waiting.push(blob);
+        if (facts.children.length === 0) continue;
         // Also without a link of its own: the index shows that it is one of this repository's.
-        if (child.isManifest && !this.reached.has(child.digest)) await this.load(child.digest);
-        waiting.push(child.digest);
+        await this.load(facts.children.filter((child) => child.isManifest && !this.reached.has(child.digest)).map((child) => child.digest));
+        for (const child of facts.children) waiting.push(child.digest);
       }
     }
   }
@@ -395,7 +400,7 @@ class RepositoryWalk {
       for (const digest of this.revisions) {
         const subject = this.#facts.get(digest)?.subject;
         if (subject === undefined || this.reached.has(digest) || !this.reached.has(subject)) continue;
-        await this.reach(digest);
+        await this.reach([digest]);
         grown = true;
       }
     }
@@ -408,89 +413,131 @@ class RepositoryWalk {
 
   /** Marks all that the repository holds, manifests and linked blobs. */
   async reachAll(): Promise<void> {
-    for (const digest of await revisionsOf(this.#driver, this.name)) {
-      await this.load(digest);
-      await this.reach(digest);
+    const revisions = await revisionsOf(this.#driver, this.name);
+    await this.load(revisions);
+    await this.reach(revisions);
+    await this.reach(await layersOf(this.#driver, this.name));
+  }
+
+  /** Reads manifests, those of them that were not read before and whose bytes are there. */
+  async load(digests: readonly Digest[]): Promise<void> {
+    const unread = new Set(digests.filter((digest) => !this.#facts.has(digest)));
+    await this.#readEach([...unread], {
+      pathOf: blobData,
+      maxBytes: MAX_MANIFEST_BYTES,
+      visit: (digest, outcome) => {
+        const facts = factsIn(outcome, digest);
+        if (facts !== undefined) this.#facts.set(digest, facts);
+      },
+    });
+    for (const digest of digests) {
+      const facts = this.#facts.get(digest);
+      if (facts === undefined || this.#loaded.has(digest)) continue;
+      this.#loaded.add(digest);
+      if (facts.doubt !== undefined) this.doubts.push(facts.doubt);
     }
-    for (const digest of await layersOf(this.#driver, this.name)) await this.reach(digest);
   }
 
-  /**
-   * Reads a manifest unless that was done before.
-   * @returns False when its bytes are missing.
-   */
-  async load(digest: Digest): Promise<boolean> {
-    if (this.#loaded.has(digest)) return true;
-    const facts = this.#facts.get(digest) ?? (await this.#read(digest));
-    if (facts === undefined) return false;
-    this.#facts.set(digest, facts);
-    // Two tags that point to it read it at once; the doubt is one.
-    if (facts.doubt !== undefined && !this.#loaded.has(digest)) this.doubts.push(facts.doubt);
-    this.#loaded.add(digest);
-    return true;
-  }
-
-  async #kindOfRevision(digest: Digest): Promise<"held" | "dangling" | "linkless" | "in doubt"> {
+  /** The manifests whose links say that the repository holds them, in their order. */
+  async #findLinked(digests: readonly Digest[]): Promise<readonly Digest[]> {
     // A link that was right is right or gone, and what has just gone may as well be kept by this run.
-    if (this.#held?.has(digest) === true) return (await this.load(digest)) ? "held" : "dangling";
-    if (this.#isTurnOver()) await yieldToEventLoop();
-    const path = revisionLink(this.name, digest);
-    const target = await this.#readLink(path);
-    if (target === undefined) return "linkless";
-    if (target === digest) return (await this.load(digest)) ? "held" : "dangling";
-    if (target !== IN_DOUBT) this.doubt(path, target === "" ? "the link is empty" : `the link holds ${JSON.stringify(target.slice(0, 100))} instead of the digest that its path names`);
-    return "in doubt";
+    const unknown = digests.filter((digest) => this.#held?.has(digest) !== true);
+    const wrong = new Set<Digest>();
+    await this.#readLinks(unknown, {
+      pathOf: (digest) => revisionLink(this.name, digest),
+      visit: (digest, target) => {
+        if (target === digest) return;
+        wrong.add(digest);
+        if (target === undefined) this.linkless.push(digest);
+        else if (target !== IN_DOUBT) this.doubt(revisionLink(this.name, digest), target === "" ? "the link is empty" : `the link holds ${JSON.stringify(target.slice(0, 100))} instead of the digest that its path names`);
+      },
+    });
+    return wrong.size === 0 ? digests : digests.filter((digest) => !wrong.has(digest));
   }
 
-  /** What a tag points to. A tag's folder without a current link is what an interrupted push or deletion leaves: it points to nothing. */
-  async #targetOf(tag: Tag): Promise<Digest | undefined> {
-    if (this.#isTurnOver()) await yieldToEventLoop();
-    const path = tagCurrentLink(this.name, tag);
-    const target = await this.#readLink(path);
-    if (target === undefined || target === IN_DOUBT) return undefined;
-    if (!isDigest(target)) {
-      this.doubt(path, target === "" ? "the link is empty" : `the link holds ${JSON.stringify(target.slice(0, 100))} instead of a digest`);
-      return undefined;
+  /** What tags point to. A tag's folder without a current link is what an interrupted push or deletion leaves: it points to nothing. */
+  async #targetsOf(tags: readonly Tag[]): Promise<readonly { readonly tag: Tag; readonly digest: Digest }[]> {
+    const targets = new Map<Tag, Digest>();
+    await this.#readLinks(tags, {
+      pathOf: (tag) => tagCurrentLink(this.name, tag),
+      visit: (tag, target) => {
+        if (target === undefined || target === IN_DOUBT) return;
+        if (isDigest(target)) targets.set(tag, target);
+        else this.doubt(tagCurrentLink(this.name, tag), target === "" ? "the link is empty" : `the link holds ${JSON.stringify(target.slice(0, 100))} instead of a digest`);
+      },
+    });
+    // In the order of the listing, whatever is read first: the output of two runs is the same.
+    return tags.flatMap((tag) => {
+      const digest = targets.get(tag);
+      return digest === undefined ? [] : [{ tag, digest }];
+    });
+  }
+
+  async #readLinks<T>(items: readonly T[], { pathOf, visit }: { pathOf(item: T): string; visit(item: T, target: string | undefined): void }): Promise<void> {
+    await this.#readEach(items, { pathOf, maxBytes: MAX_LINK_BYTES, visit: (item, outcome) => visit(item, this.#targetIn(outcome, () => pathOf(item))) });
+  }
+
+  #targetIn(outcome: Uint8Array | Error, path: () => string): string | undefined {
+    if (!(outcome instanceof Error)) return linkText(outcome);
+    if (outcome instanceof PathNotFoundError) return undefined;
+    this.doubt(path(), `the link cannot be read: ${messageOf(outcome)}`);
+    return IN_DOUBT;
+  }
+
+  /** Reads a file for each item, and tells of each what was read, which is good until the visit ends, or why it was not. */
+  async #readEach<T>(items: readonly T[], { pathOf, maxBytes, visit }: Reading<T>): Promise<void> {
+    const driver = this.#driver;
+    const readNow = driver.readNow?.bind(driver);
+    if (readNow !== undefined) {
+      for (const item of items) visit(item, outcomeOf(() => readNow(pathOf(item), maxBytes)));
+      return;
     }
-    await this.load(target);
-    return target;
-  }
-
-  // A registry that collects while it serves answers requests between the reads of a store whose reads do not wait.
-  #isTurnOver(): boolean {
-    return ++this.#reads % READS_PER_TURN === 0;
-  }
-
-  async #readLink(path: string): Promise<string | undefined> {
-    try {
-      return await readLink(this.#driver, path);
-    } catch (error) {
-      this.doubt(path, `the link cannot be read: ${messageOf(error)}`);
-      return IN_DOUBT;
-    }
-  }
-
-  async #read(digest: Digest): Promise<Facts | undefined> {
-    const path = blobData(digest);
-    let bytes: Uint8Array;
-    try {
-      bytes = await this.#driver.getContent(path, MAX_MANIFEST_BYTES);
-    } catch (error) {
-      if (error instanceof PathNotFoundError) return undefined;
-      return { ...NOTHING, doubt: { path, problem: `the manifest cannot be read: ${messageOf(error)}` } };
-    }
-    return interpret(digest, bytes, path);
+    await mapConcurrently(items, READS_AT_ONCE, async (item) => {
+      visit(item, await driver.getContent(pathOf(item), maxBytes).catch(asError));
+      // A registry that collects while it serves answers requests between the reads of a store whose reads do not wait.
+      if (++this.#reads % READS_PER_TURN === 0) await yieldToEventLoop();
+    });
   }
 
   // Distribution stores what was pushed under another algorithm under its sha256 and leaves a link to it.
   async #reachAlias(digest: Digest): Promise<void> {
-    const target = await this.#readLink(layerLink(this.name, digest));
-    if (target !== undefined && isDigest(target)) this.reached.add(target);
+    await this.#readLinks([digest], {
+      pathOf: (alias) => layerLink(this.name, alias),
+      visit: (_, target) => {
+        if (target !== undefined && isDigest(target)) this.reached.add(target);
+      },
+    });
   }
 }
 
 /** Stands for what a link holds that could not be read. */
 const IN_DOUBT = "?";
+
+/** Files to be read, one for each item. */
+interface Reading<T> {
+  readonly pathOf: (item: T) => string;
+  readonly maxBytes: number;
+  readonly visit: (item: T, outcome: Uint8Array | Error) => void;
+}
+
+function outcomeOf(read: () => Uint8Array): Uint8Array | Error {
+  try {
+    return read();
+  } catch (error) {
+    return asError(error);
+  }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+/** What the bytes of a manifest say; undefined when they are missing. */
+function factsIn(outcome: Uint8Array | Error, digest: Digest): Facts | undefined {
+  if (!(outcome instanceof Error)) return interpret(digest, outcome, blobData(digest));
+  if (outcome instanceof PathNotFoundError) return undefined;
+  return { ...NOTHING, doubt: { path: blobData(digest), problem: `the manifest cannot be read: ${messageOf(outcome)}` } };
+}
 
 function interpret(digest: Digest, bytes: Uint8Array, path: string): Facts {
   if (digestOf(bytes, algorithmOf(digest)) !== digest) return { ...NOTHING, doubt: { path, problem: "the manifest does not hash to its digest" } };
@@ -512,12 +559,15 @@ function factsOf(manifest: Manifest): Facts {
 /** Reads a link file; undefined when it is missing, empty when it is empty. */
 export async function readLink(driver: StoreReader, path: string): Promise<string | undefined> {
   try {
-    const bytes = await driver.getContent(path, 1024);
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
+    return linkText(await driver.getContent(path, MAX_LINK_BYTES));
   } catch (error) {
     if (error instanceof PathNotFoundError) return undefined;
     throw error;
   }
+}
+
+function linkText(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
 }
 
 /** Stats a path; undefined when it is missing. */

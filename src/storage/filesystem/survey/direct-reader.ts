@@ -21,6 +21,11 @@ export class DirectReader implements Pick<StorageDriver, "getContent" | "stat" |
   }
 
   async getContent(path: string, maxBytes = DEFAULT_MAX_CONTENT_BYTES): Promise<Uint8Array> {
+    return this.readNow(path, maxBytes).slice();
+  }
+
+  /** As `getContent`, at once; the bytes are good until the next call. */
+  readNow(path: string, maxBytes: number): Uint8Array {
     return this.#call(path, (file) => this.#read(file, maxBytes));
   }
 
@@ -34,6 +39,11 @@ export class DirectReader implements Pick<StorageDriver, "getContent" | "stat" |
 
   async list(path: string, options: ListOptions = {}): Promise<ListPage> {
     return this.#call(path, (folder) => pageOf(entriesOf(folder), options));
+  }
+
+  /** The names of all children of a folder, in the order of `list`. */
+  namesNow(path: string): readonly string[] {
+    return this.#call(path, (folder) => readdirSync(folder).filter(isPathName).sort());
   }
 
   #call<T>(path: string, call: (file: string) => T): T {
@@ -51,7 +61,7 @@ export class DirectReader implements Pick<StorageDriver, "getContent" | "stat" |
       const readBytes = readSync(fd, this.#scratch, 0, SCRATCH_BYTES, 0);
       const sizeBytes = readBytes < SCRATCH_BYTES ? readBytes : fstatSync(fd).size;
       if (sizeBytes > maxBytes) throw new Error(`${FILESYSTEM}: ${file} has ${sizeBytes} bytes, more than the ${maxBytes} allowed here`);
-      return readBytes < SCRATCH_BYTES ? this.#scratch.slice(0, readBytes) : readAll(fd, sizeBytes);
+      return readBytes < SCRATCH_BYTES ? this.#scratch.subarray(0, readBytes) : readAll(fd, sizeBytes);
     } finally {
       closeSync(fd);
     }
