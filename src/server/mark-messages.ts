@@ -13,6 +13,7 @@ export interface MarkSettings {
 export type MarkJob = { readonly settings: MarkSettings } & (
   | { readonly call: "folders" }
   | { readonly call: "walk"; readonly tasks: readonly RepositoryTask[] }
+  | { readonly call: "shards" }
   | { readonly call: "blobsIn"; readonly shards: readonly BlobShard[] }
   | { readonly call: "look"; readonly digests: string }
 );
@@ -21,6 +22,7 @@ export type MarkJob = { readonly settings: MarkSettings } & (
 export type MarkAnswer =
   | { readonly folders: readonly RepositoryFolder[] }
   | { readonly marks: readonly PackedMarks[] }
+  | { readonly shards: readonly BlobShard[] }
   | { readonly digests: string }
   | { readonly blobs: Float64Array }
   | { readonly error: string };

@@ -37,6 +37,11 @@ export class MarkThreads implements StoreWalker, AsyncDisposable {
     return "marks" in answer ? answer.marks.map(unpack) : fail(answer);
   }
 
+  async shards(): Promise<readonly BlobShard[]> {
+    const answer = await this.#leastBusy().run({ settings: this.#settings, call: "shards" });
+    return "shards" in answer ? answer.shards : fail(answer);
+  }
+
   async blobsIn(shards: readonly BlobShard[]): Promise<readonly Digest[]> {
     const answer = await this.#leastBusy().run({ settings: this.#settings, call: "blobsIn", shards });
     return "digests" in answer ? unpackDigests(answer.digests) : fail(answer);

@@ -37,6 +37,8 @@ async function call(on: LocalWalker, job: MarkJob): Promise<MarkAnswer> {
       return { folders: await on.folders() };
     case "walk":
       return { marks: (await on.walk(job.tasks)).map(pack) };
+    case "shards":
+      return { shards: await on.shards() };
     case "blobsIn":
       return { digests: packDigests(await on.blobsIn(job.shards)) };
     case "look":

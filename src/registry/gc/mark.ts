@@ -7,7 +7,7 @@ import type { FileInfo, StorageDriver } from "../../storage/driver.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
 import { blobData, layerLink, REPOSITORIES, revisionLink, tagCurrentLink } from "../layout.ts";
 import { mapInOrder } from "./in-order.ts";
-import { type BlobShard, blobsInShard, layersOf, type Lister, type RepositoryFolder, repositoryFolders, revisionsOf, tagsOf } from "./inventory.ts";
+import { type BlobShard, blobShards, blobsInShard, layersOf, type Lister, type RepositoryFolder, repositoryFolders, revisionsOf, tagsOf } from "./inventory.ts";
 
 /** What a store is looked at by: a driver, a survey of one, or what a thread of its own has. */
 export interface StoreReader extends Lister, Pick<StorageDriver, "getContent" | "stat"> {
@@ -16,6 +16,8 @@ export interface StoreReader extends Lister, Pick<StorageDriver, "getContent" | 
    * long as the file. The bytes are good until the next call.
    */
   readNow?(path: string, maxBytes: number): Uint8Array;
+  /** The same of `stat`. */
+  statNow?(path: string): FileInfo;
 }
 
 /** Something that the collector does not understand, and that stops deletion. */
@@ -157,6 +159,8 @@ export interface StoreWalker {
   /** Every folder that holds what repositories hold, in order. */
   folders(): Promise<readonly RepositoryFolder[]>;
   walk(tasks: readonly RepositoryTask[]): Promise<readonly RepositoryMarks[]>;
+  /** Every folder in which folders of blobs are. */
+  shards(): Promise<readonly BlobShard[]>;
   /** The digests of the blobs that have folders. */
   blobsIn(shards: readonly BlobShard[]): Promise<readonly Digest[]>;
   /** What is stored of some blobs, in their order. */
@@ -182,15 +186,19 @@ export class LocalWalker implements StoreWalker {
     return await mapConcurrently(tasks, 1, (task) => this.#walk(task));
   }
 
+  async shards(): Promise<readonly BlobShard[]> {
+    return await blobShards(this.#reader);
+  }
+
   async blobsIn(shards: readonly BlobShard[]): Promise<readonly Digest[]> {
     return (await mapConcurrently(shards, LISTINGS_AT_ONCE, (shard) => blobsInShard(this.#reader, shard))).flat();
   }
 
   async look(digests: readonly Digest[]): Promise<readonly StoredBlob[]> {
-    return await mapConcurrently(digests, STATS_AT_ONCE, async (digest) => {
-      const info = await statOrUndefined(this.#reader, blobData(digest));
-      return { digest, data: info === undefined || info.isDirectory ? undefined : { sizeBytes: info.sizeBytes, modifiedAtMs: info.modifiedAt.getTime() } };
-    });
+    const reader = this.#reader;
+    const statNow = reader.statNow?.bind(reader);
+    if (statNow !== undefined) return digests.map((digest) => storedBlob(digest, infoOf(() => statNow(blobData(digest)))));
+    return await mapConcurrently(digests, STATS_AT_ONCE, async (digest) => storedBlob(digest, await statOrUndefined(reader, blobData(digest))));
   }
 
   async #walk({ folder, untaggedBefore, findStrayLayers }: RepositoryTask): Promise<RepositoryMarks> {
@@ -526,6 +534,19 @@ function outcomeOf(read: () => Uint8Array): Uint8Array | Error {
   } catch (error) {
     return asError(error);
   }
+}
+
+function infoOf(stat: () => FileInfo): FileInfo | undefined {
+  try {
+    return stat();
+  } catch (error) {
+    if (error instanceof PathNotFoundError) return undefined;
+    throw error;
+  }
+}
+
+function storedBlob(digest: Digest, info: FileInfo | undefined): StoredBlob {
+  return { digest, data: info === undefined || info.isDirectory ? undefined : { sizeBytes: info.sizeBytes, modifiedAtMs: info.modifiedAt.getTime() } };
 }
 
 function asError(error: unknown): Error {

@@ -3,7 +3,7 @@ import type { Digest } from "../../oci/digest.ts";
 import type { RepositoryName, Tag } from "../../oci/name.ts";
 import { layerLink, tagIndexFolder } from "../layout.ts";
 import { mapInOrder } from "./in-order.ts";
-import { blobShards, linkedDigests } from "./inventory.ts";
+import { linkedDigests } from "./inventory.ts";
 import { inPieces, type Marks, statOrUndefined, type StoreReader, type StoreWalker, type UntaggedRevision } from "./mark.ts";
 import type { Condemned } from "./state.ts";
 
@@ -46,7 +46,7 @@ export interface PlanSources {
  * The links were listed before the blobs, either may have changed since: what goes is looked at again before it does.
  */
 export async function makePlan(sources: PlanSources, marks: Marks, oldBefore: Cutoff): Promise<Plan> {
-  const { blobs, hollow, young } = await unneededBlobs(sources, marks, oldBefore);
+  const { blobs, hollow, young } = await unneededBlobs(sources.walker, marks, oldBefore);
   const plan: Plan = { blobs, links: unneededLinks(marks, young), hollow, revisions: await plannedRevisions(sources.reader, marks) };
   return await withoutYoungLinks(sources.reader, plan, oldBefore);
 }
@@ -93,9 +93,9 @@ interface UnneededBlobs {
   readonly young: Set<Digest>;
 }
 
-async function unneededBlobs({ reader, walker }: PlanSources, marks: Marks, oldBefore: Cutoff): Promise<UnneededBlobs> {
+async function unneededBlobs(walker: StoreWalker, marks: Marks, oldBefore: Cutoff): Promise<UnneededBlobs> {
   const found: UnneededBlobs = { blobs: new Map(), hollow: [], young: new Set() };
-  const pieces = inPieces(await blobShards(reader), SHARDS_PER_JOB);
+  const pieces = inPieces(await walker.shards(), SHARDS_PER_JOB);
   const looks = mapInOrder(pieces, JOBS_AT_ONCE, async (shards) => await walker.look((await walker.blobsIn(shards)).filter((digest) => !marks.live.has(digest))));
   for await (const blobs of looks) {
     for (const { digest, data } of blobs) {

@@ -30,6 +30,11 @@ export class DirectReader implements Pick<StorageDriver, "getContent" | "stat" |
   }
 
   async stat(path: string): Promise<FileInfo> {
+    return this.statNow(path);
+  }
+
+  /** As `stat`, at once. */
+  statNow(path: string): FileInfo {
     return this.#call(path, (file) => {
       const found = statSync(file);
       const isDirectory = found.isDirectory();
