@@ -28,6 +28,15 @@ export function jsonReply(status: number, value: unknown, options: { readonly he
   return textReply(status, `${JSON.stringify(value)}\n`, { ...options, mediaType: options.mediaType ?? "application/json" });
 }
 
+/** An answer of ready bytes; the same options as {@link jsonReply}. */
+export function bytesReply(status: number, bytes: Uint8Array, options: { readonly headers?: Record<string, string>; readonly withBody?: boolean; readonly mediaType: string }): Reply {
+  const headers = options.headers ?? {};
+  headers["Content-Type"] = options.mediaType;
+  headers["Content-Length"] = String(bytes.length);
+  if (options.withBody === false) return { status, headers, body: null, sizeBytes: 0 };
+  return { status, headers, body: bytes, sizeBytes: bytes.length };
+}
+
 /** An answer of ready text; the same options as {@link jsonReply}. */
 export function textReply(status: number, text: string, options: { readonly headers?: Record<string, string>; readonly withBody?: boolean; readonly mediaType: string }): Reply {
   const headers = options.headers ?? {};

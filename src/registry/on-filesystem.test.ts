@@ -2,10 +2,12 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { digestOf } from "../oci/digest.ts";
+import { type Digest, digestOf } from "../oci/digest.ts";
+import { MEDIA_TYPES } from "../oci/media-types.ts";
 import { parseTag } from "../oci/name.ts";
 import type { StorageDriver } from "../storage/driver.ts";
 import { openFilesystemDriver } from "../storage/filesystem/driver.ts";
+import { instrumentDriver } from "../storage/instrumented.ts";
 import { SILENT_LOGGER } from "../telemetry/log.ts";
 import { blobData, layerLink, revisionLink, tagCurrentLink, uploadData, uploadsFolder, uploadStartedAt } from "./layout.ts";
 import { type LocalRegistry, openLocalRegistry } from "./local-registry.ts";
@@ -167,5 +169,108 @@ describe("a registry in a folder", () => {
     await registry.manifests.delete(NAME, digest);
     expect(await codeOf(registry.manifests.get(NAME, { digest }))).toBe("MANIFEST_UNKNOWN");
     expect((await registry.tags.list(NAME, {})).items).toEqual([]);
+  });
+});
+
+describe("lists of referrers in a folder", () => {
+  const SUBJECT = digestOf("subject");
+  let calls: number;
+  let registry: LocalRegistry;
+  let other: LocalRegistry;
+
+  beforeEach(() => {
+    calls = 0;
+    registry = open(instrumentDriver(driver, { metrics: { action: () => void calls++ } }));
+    other = open(openFilesystemDriver({ rootdirectory: root }));
+  });
+
+  async function listed(): Promise<Digest[]> {
+    return (await registry.referrers.list(NAME, SUBJECT, {})).items.map((item) => item.digest);
+  }
+
+  /** The list, when it comes out of memory. */
+  async function remembered(): Promise<Digest[]> {
+    for (;;) {
+      const before = calls;
+      const found = await listed();
+      await Bun.sleep(10);
+      if (calls === before) return found;
+    }
+  }
+
+  /** What is listed now, and from memory later. */
+  async function expectReferrers(...digests: readonly Digest[]): Promise<void> {
+    const sorted = [...digests].sort();
+    expect(await listed()).toEqual(sorted);
+    expect(await remembered()).toEqual(sorted);
+  }
+
+  /** Stores a manifest as distribution does: it writes no index of referrers. */
+  async function putByDistribution(manifest: object): Promise<Digest> {
+    const text = JSON.stringify(manifest);
+    const digest = digestOf(text);
+    await driver.putContent(blobData(digest), text);
+    await driver.putContent(revisionLink(NAME, digest), digest);
+    return digest;
+  }
+
+  test("show at once what another process pushes and deletes", async () => {
+    await pushImage(other, "unrelated");
+    expect(await listed()).toEqual([]);
+    await expectReferrers();
+    const one = await pushImage(other, "one", { subject: SUBJECT });
+    await expectReferrers(one);
+    const two = await pushImage(other, "two", { subject: SUBJECT });
+    await expectReferrers(one, two);
+    await other.manifests.delete(NAME, one);
+    await expectReferrers(two);
+    await pushImage(other, "one", { subject: SUBJECT });
+    await expectReferrers(one, two);
+  });
+
+  test("show at once what distribution deletes and stores, of which there is no index", async () => {
+    const one = await pushImage(registry, "one", { subject: SUBJECT });
+    const two = await pushImage(registry, "two", { subject: SUBJECT });
+    await expectReferrers(one, two);
+    rmSync(join(root, revisionLink(NAME, one)));
+    await expectReferrers(two);
+    writeFileSync(join(root, revisionLink(NAME, one)), one);
+    await expectReferrers(one, two);
+    writeFileSync(join(root, revisionLink(NAME, two)), "");
+    await expectReferrers(one);
+    const three = await putByDistribution({ schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests: [], subject: { mediaType: MEDIA_TYPES.ociManifest, digest: SUBJECT, size: 1 } });
+    const list = await putByDistribution({ schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests: [{ mediaType: MEDIA_TYPES.ociIndex, digest: three, size: 1 }] });
+    await expectReferrers(one);
+    const tag = parseTag(SUBJECT.replace(":", "-"));
+    await driver.putContent(tagCurrentLink(NAME, tag), list);
+    await expectReferrers(one, three);
+    await driver.delete(tagCurrentLink(NAME, tag));
+    await expectReferrers(one);
+  });
+
+  test("show a referrer whose bytes were missing as soon as they are back", async () => {
+    const one = await pushImage(other, "one", { subject: SUBJECT });
+    const bytes = readFileSync(join(root, blobData(one)));
+    rmSync(join(root, blobData(one)));
+    // Nothing proves that they stay away.
+    for (let round = 0; round < 10; round++) {
+      expect(await listed()).toEqual([]);
+      await Bun.sleep(20);
+    }
+    writeFileSync(join(root, blobData(one)), bytes);
+    await expectReferrers(one);
+  });
+
+  test("are told apart by what is asked for", async () => {
+    const plain = await pushImage(registry, "plain", { subject: SUBJECT });
+    const sbom = await pushImage(registry, "sbom", { subject: SUBJECT, artifactType: "application/x-sbom" });
+    await expectReferrers(plain, sbom);
+    const [first, second] = [plain, sbom].sort();
+    for (let round = 0; round < 10; round++) {
+      expect((await registry.referrers.list(NAME, SUBJECT, { artifactType: "application/x-sbom" })).items.map((item) => item.digest)).toEqual([sbom]);
+      expect(await registry.referrers.list(NAME, SUBJECT, { limit: 1 })).toMatchObject({ items: [{ digest: first }], more: true });
+      expect(await registry.referrers.list(NAME, SUBJECT, { limit: 1, last: first ?? "" })).toMatchObject({ items: [{ digest: second }], more: false });
+      await Bun.sleep(20);
+    }
   });
 });

@@ -18,6 +18,9 @@ export interface Witness extends Pick<StorageDriver, "list"> {
    * @returns False when there is no such file, which need not be read then; true when there may be.
    */
   relyOn(path: string): boolean;
+
+  /** The same for many files below one directory, cheaper; the result stands also only as long as those are missing that are missing now. */
+  relyOnAll(directory: string, paths: readonly string[]): void;
 }
 
 /**
@@ -77,6 +80,12 @@ class StateWitness implements Witness {
     if (typeof state === "object") this.#states.add(state);
     else this.#unproven++;
     return state !== "missing";
+  }
+
+  relyOnAll(directory: string, paths: readonly string[]): void {
+    const state = this.#driver.observeAll?.(directory, paths);
+    if (state === undefined) this.#unproven++;
+    else this.#states.add(state);
   }
 
   async list(path: string, options?: ListOptions): Promise<ListPage> {

@@ -63,7 +63,15 @@ export interface StorageDriver extends AsyncDisposable {
    */
   observe?(path: string): object | "missing" | undefined;
 
-  /** Whether what gave this state, a file or the listing of a directory, is still in it, told at once. False also when that is not certain. */
+  /**
+   * The state of many files below a directory, to be asked about with `isUnchanged`: as `observe` tells it of one file, but many times
+   * as cheap for each. That a file is missing is a part of it, so that it changes when the file appears. Absent where `observe` is,
+   * or is as cheap.
+   * @param paths Whole paths, each below the directory.
+   */
+  observeAll?(directory: string, paths: readonly string[]): object | undefined;
+
+  /** Whether what gave this state, files or the listing of a directory, is still in it, told at once. False also when that is not certain. */
   isUnchanged?(state: object): boolean;
 
   /**

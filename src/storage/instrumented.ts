@@ -20,7 +20,7 @@ const UNTIMED: ReadonlySet<Action> = new Set(["Reader", "Writer"]);
 
 /**
  * Puts around any driver what all need alike: the check of every path before the driver sees it, a measurement and a span of every
- * call. The result has exactly the optional members that the driver has, but for `observe` and `isUnchanged` under tracing.
+ * call. The result has exactly the optional members that the driver has, but for `observe`, `observeAll` and `isUnchanged` under tracing.
  */
 export function instrumentDriver(driver: StorageDriver, observers: StorageObservers = {}): StorageDriver {
   return new InstrumentedDriver(driver, observers);
@@ -32,6 +32,7 @@ class InstrumentedDriver implements StorageDriver {
   // `declare`: a plain field would be there as undefined where the driver has no such member.
   declare readonly movesByCopy?: boolean;
   declare readonly observe?: NonNullable<StorageDriver["observe"]>;
+  declare readonly observeAll?: NonNullable<StorageDriver["observeAll"]>;
   declare readonly isUnchanged?: NonNullable<StorageDriver["isUnchanged"]>;
   declare readonly removeIfEmpty?: (path: string) => Promise<boolean>;
   declare readonly survey?: NonNullable<StorageDriver["survey"]>;
@@ -47,7 +48,7 @@ class InstrumentedDriver implements StorageDriver {
     this.name = inner.name;
     this.#inner = inner;
     this.#observers = observers;
-    const { movesByCopy, observe, isUnchanged, removeIfEmpty, localFile, redirectUrl, listFiles, findDirectories, listUnfinished, survey } = inner;
+    const { movesByCopy, observe, observeAll, isUnchanged, removeIfEmpty, localFile, redirectUrl, listFiles, findDirectories, listUnfinished, survey } = inner;
     if (movesByCopy !== undefined) this.movesByCopy = movesByCopy;
     // Not measured: they take a microsecond, and save the calls that are. Where every action is to have its span, none is saved.
     if (observe !== undefined && isUnchanged !== undefined && observers.tracing === undefined) {
@@ -55,6 +56,13 @@ class InstrumentedDriver implements StorageDriver {
         checkPath(this.name, path);
         return observe.call(inner, path);
       };
+      if (observeAll !== undefined) {
+        this.observeAll = (directory, paths) => {
+          checkDirectoryPath(this.name, directory);
+          for (const path of paths) checkPath(this.name, path);
+          return observeAll.call(inner, directory, paths);
+        };
+      }
       this.isUnchanged = (state) => isUnchanged.call(inner, state);
     }
     if (removeIfEmpty !== undefined) this.removeIfEmpty = (path) => this.#file("Delete", path, () => removeIfEmpty.call(inner, path));

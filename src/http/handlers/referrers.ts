@@ -1,9 +1,10 @@
-import { descriptorToJson } from "../../oci/descriptor.ts";
+import { type Descriptor, descriptorToJson } from "../../oci/descriptor.ts";
 import { parseDigest } from "../../oci/digest.ts";
 import { MEDIA_TYPES } from "../../oci/media-types.ts";
+import type { Page } from "../../registry/registry.ts";
 import type { RequestContext } from "../context.ts";
 import { nextLink, parseCount } from "../pagination.ts";
-import { jsonReply, type Reply } from "../reply.ts";
+import { bytesReply, type Reply } from "../reply.ts";
 
 /** The longest page; a descriptor with its annotations may be long itself. */
 const MAX_REFERRERS = 1000;
@@ -26,6 +27,17 @@ export async function getReferrers(context: RequestContext): Promise<Reply> {
     const filter: [string, string][] = artifactType === "" ? [] : [["artifactType", artifactType]];
     headers["Link"] = nextLink(context.path, [...filter, ["last", end.digest], ["n", String(limit)]]);
   }
+  return bytesReply(200, indexOf(page), { headers, withBody: context.withBody, mediaType: MEDIA_TYPES.ociIndex });
+}
+
+// A page that the registry gives again need not be written again: that takes as long as all else.
+const written = new WeakMap<Page<Descriptor>, Uint8Array>();
+
+function indexOf(page: Page<Descriptor>): Uint8Array {
+  const known = written.get(page);
+  if (known !== undefined) return known;
   const index = { schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests: page.items.map(descriptorToJson) };
-  return jsonReply(200, index, { headers, withBody: context.withBody, mediaType: MEDIA_TYPES.ociIndex });
+  const bytes = new TextEncoder().encode(`${JSON.stringify(index)}\n`);
+  written.set(page, bytes);
+  return bytes;
 }

@@ -13,6 +13,7 @@ import { AppendedFile } from "./appended-file.ts";
 import { CreatedFile, replaceFile } from "./created-file.ts";
 import { DirectoryCache } from "./directory-cache.ts";
 import { FILESYSTEM, isErrno, readFailure, writeFailure } from "./errno.ts";
+import { FileGroups, FileGroupState } from "./file-group.ts";
 import { FileState, FileStates } from "./file-state.ts";
 import { streamFile } from "./file-stream.ts";
 import { Folders } from "./folders.ts";
@@ -64,6 +65,7 @@ class FilesystemDriver implements StorageDriver {
   /** Otherwise nothing is proven by it. */
   readonly #isStatCurrent: boolean;
   readonly #states = new FileStates();
+  readonly #groups = new FileGroups();
   readonly #directories = new DirectoryCache(this.#states);
   readonly #readPace: Pace;
   readonly #writePace = new Pace();
@@ -166,8 +168,15 @@ class FilesystemDriver implements StorageDriver {
     }
   }
 
+  observeAll(directory: string, paths: readonly string[]): object | undefined {
+    const folder = directory === "/" ? this.#root : this.localFile(directory);
+    const names = paths.map((path) => this.localFile(path).slice(folder.length + 1));
+    if (!this.#isStatCurrent || this.#readPace.isSlow()) return undefined;
+    return this.#readPace.run(() => this.#groups.trusted(folder, names));
+  }
+
   isUnchanged(state: object): boolean {
-    return state instanceof FileState && !this.#readPace.isSlow() && this.#readPace.run(() => state.isCurrent());
+    return (state instanceof FileState || state instanceof FileGroupState) && !this.#readPace.isSlow() && this.#readPace.run(() => state.isCurrent());
   }
 
   async move(source: string, destination: string): Promise<void> {

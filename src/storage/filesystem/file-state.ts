@@ -8,9 +8,9 @@ const MAX_SIGHTINGS = 50_000;
  * what is read this much later than its time was first seen is certain to have all that came with that time. (Seen, and not: stamped,
  * as the clock of a file server is not ours.)
  */
-const TICK_MS = 50;
+export const TICK_MS = 50;
 /** The same for file systems that count whole seconds (ext3, HFS+) or two (FAT). */
-const COARSE_TICK_MS = 2_500;
+export const COARSE_TICK_MS = 2_500;
 
 /**
  * What changes whenever the content of a file does, or names are added to a folder or taken from it, and cannot be set back by a
