@@ -9,6 +9,7 @@ import type { Logger } from "../telemetry/log.ts";
 import { blobData } from "./layout.ts";
 import type { BlobContent, OpenRequest } from "./registry.ts";
 import { sentStream } from "./sent-stream.ts";
+import { release } from "./upload-landing.ts";
 
 /** Blobs up to this size (configs, signatures) are sent from memory. */
 const SMALL_BLOB_BYTES = 32 * 1024;
@@ -88,7 +89,10 @@ export class BlobStore {
   /** Reads a stored blob and hashes it. @throws PathNotFoundError */
   async hash(path: string, digest: Digest): Promise<Digest> {
     const hasher = new Bun.CryptoHasher(algorithmOf(digest));
-    for await (const chunk of await this.#driver.reader(path)) hasher.update(chunk);
+    for await (const chunk of await this.#driver.reader(path)) {
+      hasher.update(chunk);
+      release(chunk);
+    }
     return `${algorithmOf(digest)}:${hasher.digest("hex")}` as Digest;
   }
 

@@ -7,6 +7,7 @@ import { PathNotFoundError } from "../storage/errors.ts";
 import { layersOf, linkedDigests, referrerPairs, repositoryNames, revisionsOf, storedBlobs, tagsOf } from "./gc/inventory.ts";
 import { readLink, statOrUndefined } from "./gc/mark.ts";
 import { blobData, layerLink, referrerLink, revisionLink, ROOT, tagCurrentLink, tagIndexFolder, tagIndexLink } from "./layout.ts";
+import { release } from "./upload-landing.ts";
 
 /** What is wrong with one path of a store. */
 export interface Finding {
@@ -149,6 +150,7 @@ class Verification {
       for await (const chunk of await this.#driver.reader(path)) {
         hash.update(chunk);
         sizeBytes += chunk.length;
+        release(chunk);
         this.#options.signal?.throwIfAborted();
       }
     } catch (error) {

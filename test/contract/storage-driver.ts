@@ -257,6 +257,17 @@ export function storageDriverContract(name: string, open: () => Promise<OpenedSt
         await expect(driver.reader("/missing", { offset: 10 })).rejects.toThrow(PathNotFoundError);
       });
 
+      test("gives chunks that belong to whoever reads them", async () => {
+        await driver.putContent("/file", content);
+        const read: Uint8Array[] = [];
+        for await (const chunk of await driver.reader("/file")) {
+          read.push(chunk.slice());
+          chunk.fill(0);
+        }
+        expect(hashOf(Buffer.concat(read))).toBe(hashOf(content));
+        expect(hashOf(await bytesFrom(await driver.reader("/file")))).toBe(hashOf(content));
+      });
+
       test("can be left at any time", async () => {
         await driver.putContent("/file", content);
         await (await driver.reader("/file")).cancel();
