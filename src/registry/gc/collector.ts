@@ -82,10 +82,18 @@ export class CollectorBusyError extends Error {
   }
 }
 
-/** Blobs that are claimed at once. Who wants to push one of them waits until all are gone. */
-const BATCH = 500;
-/** The same where no registry gave a sign of life. */
-const BATCH_ALONE = 4000;
+/** How blobs are deleted. */
+interface Pace {
+  /** Blobs that are claimed at once. Who wants to push one of them waits until all are gone. */
+  readonly batch: number;
+  /** See `Remover.callsAtOnce`. */
+  readonly callsAtOnce: number;
+}
+
+/** Beside a registry: one thread deletes, and leaves the other processors to who serves. */
+const PACE_BESIDE: Pace = { batch: 500, callsAtOnce: 1 };
+/** Where no registry gave a sign of life. */
+const PACE_ALONE: Pace = { batch: 4000, callsAtOnce: 8 };
 const HEARTBEAT_MS = RUN_TIMEOUT_MS / 6;
 const REVISIONS_AT_ONCE = 128;
 /** How long one that begins looks whether another began at the same moment. */
@@ -118,6 +126,7 @@ class CollectorRun {
   #publishing: Promise<void> = Promise.resolve();
   #beat: ReturnType<typeof setInterval> | undefined;
   #hasRepositories = false;
+  #pace = PACE_BESIDE;
 
   constructor({ driver, survey, walker }: { readonly driver: StorageDriver; readonly survey: StoreSurvey | undefined; readonly walker: StoreWalker | undefined }, options: CollectOptions) {
     this.#driver = driver;
@@ -245,10 +254,10 @@ class CollectorRun {
   async #sweep(condemned: readonly Condemned[], plan: Plan): Promise<void> {
     // What rescued manifests need, and what refers to them.
     const spared = new Set<Digest>();
-    const size = (await hasLiveServer(this.#driver, this.#options.clock.now())) ? BATCH : BATCH_ALONE;
+    if (!(await hasLiveServer(this.#driver, this.#options.clock.now()))) this.#pace = PACE_ALONE;
     for (let start = 0; start < condemned.length; ) {
       this.#options.signal?.throwIfAborted();
-      const batch = batchFrom(condemned, start, size);
+      const batch = batchFrom(condemned, start, this.#pace.batch);
       await this.#publish({ claimed: start + batch.length });
       const keys = await readRescued(this.#driver, this.#state.run);
       this.#counts.rescued += batch.filter((item) => keys.has(condemnedKey(item.kind, item.digest))).length;
@@ -320,7 +329,7 @@ class CollectorRun {
       this.#requireAlive();
       return { deadlineMs: Date.now() + this.#remainingMs(), unlessChangedAfterMs };
     };
-    return await removeFiles({ driver: this.#driver, survey: this.#survey, options }, groups);
+    return await removeFiles({ driver: this.#driver, survey: this.#survey, callsAtOnce: this.#pace.callsAtOnce, options }, groups);
   }
 
   // A process that slept through its time, or whose signs of life do not arrive, must not delete what others believe to be theirs again.

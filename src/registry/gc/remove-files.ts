@@ -15,6 +15,8 @@ export interface Remover {
   readonly driver: StorageDriver;
   /** Undefined where the driver has none. */
   readonly survey: StoreSurvey | undefined;
+  /** How many calls a survey gets at once: as many of its threads are busy. */
+  readonly callsAtOnce: number;
   /** Called again and again while files are removed. @throws when no more may be */
   readonly options: () => RemoveOptions;
 }
@@ -22,12 +24,11 @@ export interface Remover {
 const GROUPS_AT_ONCE = 128;
 /** Groups that are given to a survey in one call: few enough that all its threads have something to do. */
 const GROUPS_PER_CALL = 100;
-const CALLS_AT_ONCE = 8;
 
 /** Removes files and the folders that are empty then. See `StoreSurvey.removeFiles`, which does it where there is a survey. */
-export async function removeFiles({ driver, survey, options }: Remover, groups: readonly FileGroup[]): Promise<readonly RemovedGroup[]> {
+export async function removeFiles({ driver, survey, callsAtOnce, options }: Remover, groups: readonly FileGroup[]): Promise<readonly RemovedGroup[]> {
   if (survey === undefined) return await mapConcurrently(groups, GROUPS_AT_ONCE, (group) => removeGroup(driver, group, options));
-  return (await mapConcurrently(inPieces(groups, GROUPS_PER_CALL), CALLS_AT_ONCE, (piece) => survey.removeFiles(piece, options()))).flat();
+  return (await mapConcurrently(inPieces(groups, GROUPS_PER_CALL), callsAtOnce, (piece) => survey.removeFiles(piece, options()))).flat();
 }
 
 async function removeGroup(driver: StorageDriver, group: FileGroup, options: Remover["options"]): Promise<RemovedGroup> {
