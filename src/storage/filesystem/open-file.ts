@@ -8,11 +8,11 @@ const fdatasyncInPool = promisify(fdatasync);
 const closeInPool = promisify(close);
 
 /**
- * Written at once: the way through the thread pool costs more than the copy. More in one call makes the kernel look for large blocks
- * of memory, which virtual machines give back to their hosts when they are free, and get anew page by page: a megabyte took up to
- * eight times as long as sixteen of these.
+ * Written at once: the way through the thread pool costs more than the copy. The kernel has blocks of memory up to this size at hand
+ * for each processor; for more in one call it looks for larger ones, which virtual machines give back to their hosts when they are
+ * free, and get anew page by page: twice this took up to three times as long, a megabyte up to eight times.
  */
-const MAX_SYNC_WRITE_BYTES = 64 * 1024;
+const MAX_SYNC_WRITE_BYTES = 32 * 1024;
 
 /**
  * The disk begins to write a large file while it is still coming, this much at a time: otherwise nothing is on the disk at the end, and
