@@ -1,6 +1,6 @@
 import type { Clock } from "../lib/clock.ts";
 import { algorithmOf, type Digest } from "../oci/digest.ts";
-import type { UploadHasher } from "../registry/upload-hash.ts";
+import type { RunningHash, UploadHasher } from "../registry/upload-hash.ts";
 import { BUFFER_BYTES, release, type SharedBuffers } from "../registry/upload-landing.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { RecentBytes } from "./recent-bytes.ts";
@@ -13,7 +13,7 @@ import { UpstreamError } from "./upstream-error.ts";
 const MAX_AHEAD_BYTES = 4 * 1024 * 1024;
 /** Bytes that stay in memory although they are stored, so that clients who keep up cost no reads. */
 const KEPT_BYTES = SMALL_BLOB_BYTES;
-/** What a client is sent, or a spool is read, in one go. */
+/** What is stored, sent to a client, or read again from a spool in one go. */
 const PART_BYTES = 256 * 1024;
 /** An upstream that sends nothing for so long is asked again. */
 const STALL_MS = 30_000;
@@ -66,8 +66,9 @@ export class BlobFill {
   readonly #resources = new AsyncDisposableStack();
   readonly #readers = new Set<Reader>();
   readonly #recent: RecentBytes;
-  /** Bytes that were hashed, and stored as long as the store takes them. */
-  #taken = 0;
+  #hashed = 0;
+  /** Bytes that were stored, or would have been if the store had not failed. */
+  #stored = 0;
   #isComplete = false;
   #isVerified = false;
   #storeFailure: { readonly error: unknown } | undefined;
@@ -215,22 +216,9 @@ export class BlobFill {
   async #take(incoming: IncomingBlob | undefined): Promise<void> {
     const { digest, hasher } = this.#parts;
     using hash = hasher.begin(algorithmOf(digest));
-    let hashed = Promise.resolve();
-    try {
-      for (let batch = await this.#batchAt(0), position = 0; batch !== undefined; batch = await this.#batchAt(position)) {
-        // One batch is hashed while the next one is stored.
-        const hashedBefore = hashed;
-        hashed = hash.update(batch);
-        await Promise.all([hashedBefore, this.#store(incoming, batch)]);
-        this.#taken = position;
-        position += batch.length;
-        this.#makeRoom();
-      }
-    } finally {
-      // The memory stays as it is until it was read.
-      await hashed;
+    for (const half of await Promise.allSettled([this.#hashAll(hash), this.#storeAll(incoming)])) {
+      if (half.status === "rejected") throw half.reason;
     }
-    this.#taken = this.#recent.end;
     const actual = await hash.digest();
     if (actual === undefined) throw new Error("the hash of a mirrored blob was lost");
     if (actual !== digest) throw new UpstreamError("garbage", `the blob ${digest} has the digest ${actual}`);
@@ -238,16 +226,43 @@ export class BlobFill {
     this.#notify();
   }
 
-  /** Waits until a buffer is full, or all has arrived; undefined when nothing is left. */
-  async #batchAt(position: number): Promise<Uint8Array | undefined> {
-    while (this.#recent.end - position < BUFFER_BYTES && !this.#isComplete) {
-      if (this.#failure !== undefined) throw this.#failure.error;
-      await this.#change();
+  /** Has all batches hashed; the next one is at hand when one is done. */
+  async #hashAll(hash: RunningHash): Promise<void> {
+    let hashed = Promise.resolve();
+    try {
+      for await (const batch of this.#batches(BUFFER_BYTES)) {
+        hashed = hash.update(batch).then(() => {
+          this.#hashed += batch.length;
+          this.#makeRoom();
+        });
+      }
+    } finally {
+      // The memory stays as it is until it was read.
+      await hashed;
     }
-    if (position === this.#recent.end) return undefined;
-    const batch = this.#recent.view(position, this.#recent.end);
-    if (batch === undefined) throw new Error("bytes of a mirrored blob are gone before they were stored");
-    return batch;
+  }
+
+  async #storeAll(incoming: IncomingBlob | undefined): Promise<void> {
+    for await (const batch of this.#batches(PART_BYTES)) {
+      await this.#store(incoming, batch);
+      this.#stored += batch.length;
+      this.#makeRoom();
+    }
+  }
+
+  /** All bytes, in parts of a size, as they arrive. */
+  async *#batches(sizeBytes: number): AsyncGenerator<Uint8Array> {
+    for (let position = 0; ; ) {
+      while (this.#recent.end - position < sizeBytes && !this.#isComplete) {
+        if (this.#failure !== undefined) throw this.#failure.error;
+        await this.#change();
+      }
+      if (position === this.#recent.end) return;
+      const batch = this.#recent.view(position, position + sizeBytes);
+      if (batch === undefined) throw new Error("bytes of a mirrored blob are gone before they were stored");
+      yield batch;
+      position += batch.length;
+    }
   }
 
   async #store(incoming: IncomingBlob | undefined, batch: Uint8Array): Promise<void> {
@@ -321,15 +336,20 @@ export class BlobFill {
     return undefined;
   }
 
+  /** Up to where bytes are hashed and stored. */
+  #taken(): number {
+    return Math.min(this.#hashed, this.#stored);
+  }
+
   /** Up to where bytes need not stay in memory. */
   #floor(): number {
-    return this.#storeFailure === undefined ? this.#taken : this.#recent.start;
+    return this.#storeFailure === undefined ? this.#taken() : this.#recent.start;
   }
 
   /** Lets go of what need not stay in memory: what the store has, or, since that failed, what every client has had. */
   #makeRoom(): void {
-    const slowest = Math.min(this.#taken, ...[...this.#readers].map(({ position }) => position));
-    this.#recent.dropBefore(this.#storeFailure === undefined ? this.#taken - KEPT_BYTES : slowest);
+    const slowest = Math.min(this.#taken(), ...[...this.#readers].map(({ position }) => position));
+    this.#recent.dropBefore(this.#storeFailure === undefined ? this.#taken() - KEPT_BYTES : slowest);
     this.#notify();
   }
 
