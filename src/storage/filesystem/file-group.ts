@@ -6,8 +6,11 @@ import { COARSE_TICK_MS, TICK_MS } from "./file-state.ts";
 
 /** Files of the groups that are remembered from when they were first seen: some 8 MiB. */
 const MAX_SIGHTED_FILES = 50_000;
-/** Looking takes half a microsecond a file. What takes so long waits for a disk, and is given up: it would make every request wait. */
-const MAX_LOOK_MS = 5;
+/**
+ * Looking takes half a microsecond a file. What takes so long waits for a disk, and is given up: it would make every request wait.
+ * Waiting for one's turn on a busy processor takes less.
+ */
+const MAX_LOOK_MS = 20;
 /** How many files are looked at from one glance at the clock to the next. */
 const FILES_PER_GLANCE = 8;
 
@@ -94,14 +97,16 @@ interface LookTools {
 class FileGroup {
   readonly #tools: LookTools;
   readonly #folder: string;
-  /** Each ended by a zero byte. */
+  /** Each ended by a zero byte. In a buffer of its own, as all whose address is taken: small arrays without one do not stay where they are. */
   readonly #names: Buffer;
   readonly #count: number;
 
   constructor(tools: LookTools, folder: string, names: readonly string[]) {
     this.#tools = tools;
     this.#folder = folder;
-    this.#names = Buffer.from(names.map((name) => `${name}\0`).join(""), "latin1");
+    const text = names.map((name) => `${name}\0`).join("");
+    this.#names = Buffer.from(new ArrayBuffer(text.length));
+    this.#names.write(text, "latin1");
     this.#count = names.length;
   }
 
@@ -124,7 +129,7 @@ class FileGroup {
     const { statx, nowMs } = this.#tools;
     const startedMs = nowMs();
     const facts = new Uint32Array(this.#count * FACT_WORDS.length);
-    const answer = new Uint32Array(STATX_BYTES / 4);
+    const answer = new Uint32Array(new ArrayBuffer(STATX_BYTES));
     const addresses = { name: ptr(this.#names), answer: ptr(answer) };
     for (let start = 0, file = 0; start < this.#names.length; file++) {
       const end = this.#names.indexOf(0, start);
