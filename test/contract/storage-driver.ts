@@ -261,7 +261,7 @@ export function storageDriverContract(name: string, open: () => Promise<OpenedSt
         await driver.putContent("/file", content);
         const read: Uint8Array[] = [];
         for await (const chunk of await driver.reader("/file")) {
-          read.push(chunk.slice());
+          read.push(Uint8Array.from(chunk));
           chunk.fill(0);
         }
         expect(hashOf(Buffer.concat(read))).toBe(hashOf(content));
