@@ -293,12 +293,17 @@ export function faultyContract(name: string, start: () => Promise<FaultySubject>
         const root = `/store-${stores++}`;
         const open = (): Promise<StorageDriver> => store.open(proxy.url, PATIENT_MS, root);
         const driver = await open();
-        proxy.plan = randomFaults({ seed: stores, faults, oneIn: 8, maxPerCall: 2, spares: (request) => store.spares?.(request) === true || store.isAmbiguous?.(request) === true });
+        proxy.plan = randomFaults({ seed: stores, faults, oneIn: 8, maxPerCall: 2, spares: (request) => isOfClient(request) || store.spares?.(request) === true || store.isAmbiguous?.(request) === true });
         return { driver, reopen: open, dispose: () => proxy[Symbol.asyncDispose]() };
       },
       { hasDirectories: false, locksBetweenProcesses: false, largeStreamBytes: 20 * MIB, ...capabilities },
     );
   });
+}
+
+/** Whether a request comes from a client that was sent to the store, and does not try again: its signature is in the URL. */
+function isOfClient({ url }: ProxiedRequest): boolean {
+  return /[?&]([a-z]+-)*sig(nature)?=/i.test(url);
 }
 
 /** Reads a file that cannot be read to its end. @param after Runs after the first chunk. */
