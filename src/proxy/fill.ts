@@ -294,12 +294,16 @@ export class BlobFill {
   /** Sends a client what it wants, at its pace. */
   async #send(reader: Reader, controller: ReadableStreamDirectController): Promise<void> {
     try {
-      for (let part = await this.#next(reader); part !== undefined; part = await this.#next(reader)) {
-        reader.position += part.length;
-        const written = controller.write(part);
-        release(part);
-        if (this.#storeFailure !== undefined) this.#makeRoom();
-        await written;
+      while (reader.position < reader.end && this.#readers.has(reader)) {
+        const changed = this.#change();
+        // What is in memory is written in the same step: after the next wait the memory may hold other bytes.
+        const part = this.#inMemory(reader) ?? (await this.#older(reader));
+        if (part !== undefined) await this.#write(part, reader, controller);
+        else if (this.#failure !== undefined) throw this.#failure.error;
+        else {
+          this.#stop.signal.throwIfAborted();
+          await changed;
+        }
       }
     } finally {
       await this.#leave(reader);
@@ -307,27 +311,33 @@ export class BlobFill {
     controller.close();
   }
 
-  /** The next bytes for a client; undefined at the end, or when it has left. */
-  async #next(reader: Reader): Promise<Uint8Array | undefined> {
-    while (reader.position < reader.end && this.#readers.has(reader)) {
-      const part = await this.#available(reader);
-      if (part !== undefined) return part;
-      if (this.#failure !== undefined) throw this.#failure.error;
-      this.#stop.signal.throwIfAborted();
-      await this.#change();
-    }
-    return undefined;
+  async #write(part: Uint8Array, reader: Reader, controller: ReadableStreamDirectController): Promise<void> {
+    reader.position += part.length;
+    const written = controller.write(part);
+    release(part);
+    if (this.#storeFailure !== undefined) this.#makeRoom();
+    await written;
   }
 
-  async #available({ position, end }: Reader): Promise<Uint8Array | undefined> {
-    const readable = this.#isVerified ? this.#recent.end : Math.min(this.#recent.end, (this.sizeBytes ?? 0) - 1);
-    const until = Math.min(readable, end, position + PART_BYTES);
-    if (position >= until) return undefined;
-    const { start } = this.#recent;
-    if (position >= start) return this.#recent.view(position, until);
-    if (this.#spool === undefined) return await this.#fromStore(position, until);
-    const part = await this.#spool.read(position, Math.min(until, start) - position);
+  #inMemory(reader: Reader): Uint8Array | undefined {
+    const end = this.#readableEnd(reader);
+    return reader.position < end ? this.#recent.view(reader.position, end) : undefined;
+  }
+
+  /** Bytes that are not in memory any more; undefined when a client has had all of them. */
+  async #older(reader: Reader): Promise<Uint8Array | undefined> {
+    const { position } = reader;
+    const end = Math.min(this.#readableEnd(reader), this.#recent.start);
+    if (position >= end) return undefined;
+    if (this.#spool === undefined) return await this.#fromStore(position, end);
+    const part = await this.#spool.read(position, end - position);
     return part.length === 0 ? undefined : part;
+  }
+
+  /** Where the next part for a client ends. */
+  #readableEnd({ position, end }: Reader): number {
+    const proven = this.#isVerified ? this.#recent.end : Math.min(this.#recent.end, (this.sizeBytes ?? 0) - 1);
+    return Math.min(proven, end, position + PART_BYTES);
   }
 
   async #fromStore(position: number, end: number): Promise<Uint8Array | undefined> {
