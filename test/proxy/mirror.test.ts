@@ -80,6 +80,17 @@ describe("a mirror of distribution", () => {
     expect(requestsFor(upstream, `"GET /v2/team/app/blobs/${digest}`)).toBe(1);
   });
 
+  test("sends a slow client every byte, long after the others have had theirs", async () => {
+    const digest = await pushBlob({ url: upstream.url, name: "team/app" }, seededBytes(32 * MIB, 51));
+    const url = `${mirror.url}/v2/team/app/blobs/${digest}`;
+    const slow = (await expectStatus(200, url)).body?.getReader();
+    const hasher = new Bun.CryptoHasher("sha256");
+    hasher.update((await slow?.read())?.value ?? "");
+    for (let i = 0; i < 3; i++) expect(digestOf(await bytesOf(url))).toBe(digest);
+    for (let next = await slow?.read(); next?.value !== undefined; next = await slow?.read()) hasher.update(next.value);
+    expect(`sha256:${hasher.digest("hex")}`).toBe(digest);
+  });
+
   test("lists tags, catalog and referrers", async () => {
     expect(await (await expectStatus(200, `${mirror.url}/v2/team/app/tags/list`)).json()).toEqual({ name: "team/app", tags: ["all", "v1"] });
     const page = await expectStatus(200, `${mirror.url}/v2/team/app/tags/list?n=1`);
