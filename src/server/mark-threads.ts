@@ -15,7 +15,8 @@ interface Waiting {
 export class MarkThreads implements StoreWalker, AsyncDisposable {
   readonly #settings: MarkSettings;
   readonly #threads: readonly MarkThread[];
-  #next = 0;
+  /** Who had the repositories from this one on: a thread remembers the manifests that it read. */
+  readonly #walked = new Map<string, MarkThread>();
 
   constructor(settings: MarkSettings) {
     this.#settings = settings;
@@ -30,9 +31,9 @@ export class MarkThreads implements StoreWalker, AsyncDisposable {
   }
 
   async walk(tasks: readonly RepositoryTask[]): Promise<readonly RepositoryMarks[]> {
-    // In turn, from the first one in each walk over all: a thread remembers the manifests of the repositories that it had before.
-    if (this.#threads.every((thread) => thread.pending === 0)) this.#next = 0;
-    const thread = this.#threads[this.#next++ % this.#threads.length] ?? this.#leastBusy();
+    const first = tasks[0]?.folder.path ?? "";
+    const thread = this.#walked.get(first) ?? this.#leastBusy();
+    this.#walked.set(first, thread);
     const answer = await thread.run({ settings: this.#settings, call: "walk", tasks });
     return "marks" in answer ? answer.marks.map(unpack) : fail(answer);
   }

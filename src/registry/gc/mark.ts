@@ -108,7 +108,7 @@ const LISTINGS_AT_ONCE = 16;
 const STATS_AT_ONCE = 256;
 /** Repositories that a thread is given at once: few enough that all threads have something to do. */
 const MAX_REPOSITORIES_PER_JOB = 64;
-const JOBS_AT_LEAST = 16;
+const JOBS_AT_LEAST = 32;
 const JOBS_AT_ONCE = 8;
 /** Files of one repository that are read at once. */
 const READS_AT_ONCE = 64;
