@@ -193,7 +193,7 @@ function serve(options: ListenOptions, place: Place, peerOf: PeerOf = socketPeer
       const peer = peerOf(request, server);
       if (peer === undefined) return Promise.resolve(new Response(null, { status: 403, headers: { Connection: "close" } }));
       // Bodies have a watch of their own, and layers take as long as they take.
-      if (request.body !== null || request.url.includes("/blobs/")) (long ??= new LongRequests(server, requestTime(options.idleTimeoutSeconds))).add(request);
+      if (request.body !== null || (request.method === "GET" && request.url.includes("/blobs/"))) (long ??= new LongRequests(server, requestTime(options.idleTimeoutSeconds))).add(request);
       return options.handle(request, peer, server.pendingRequests);
     },
   };
