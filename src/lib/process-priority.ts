@@ -2,8 +2,8 @@ import { readdirSync } from "node:fs";
 import { constants, setPriority } from "node:os";
 
 /**
- * Lets the whole process give way to others. Linux knows a priority of each thread, which the threads that it starts take over: those
- * of the runtime are there already, and compile and collect for a good part of a short program's time.
+ * Lets a process give way to others: every thread that it has by now. Linux knows a priority of each thread, and that of the first is
+ * not that of those in which the runtime compiles and collects, for a good part of a short program's time.
  */
 export function lowerProcessPriority(): void {
   setPriority(constants.priority.PRIORITY_LOW);
