@@ -80,9 +80,9 @@ async function compareDryRuns(folder: string, size: StoreSize, rounds: number): 
   makeStore(store, size);
   const runs = { ours: [] as Run[], other: [] as Run[] };
   // Once for the page cache, which is cold for whoever comes first.
-  await collect(options.other, store, ["--dry-run"]);
+  await collect(options.other, store, { flags: ["--dry-run"] });
   for (let round = 0; round < rounds; round++) {
-    for (const who of inTurn(round)) runs[who].push(await collect(options[who], store, ["--dry-run"]));
+    for (const who of inTurn(round)) runs[who].push(await collect(options[who], store, { flags: ["--dry-run"] }));
   }
   await rm(store, { recursive: true });
   return { kind: "dry run", ...runs };
@@ -94,8 +94,8 @@ async function compareRealRuns(folder: string, size: StoreSize, rounds: number):
     for (const who of inTurn(round)) {
       const store = join(folder, `real-${round}-${who}`);
       makeStore(store, size);
-      await collect(options.other, store, ["--dry-run"]);
-      runs[who].push(await collect(options[who], store, []));
+      await collect(options.other, store, { flags: ["--dry-run"] });
+      runs[who].push(await collect(options[who], store, { flags: [] }));
       await rm(store, { recursive: true });
     }
   }
@@ -107,14 +107,15 @@ function inTurn(round: number): readonly ("ours" | "other")[] {
   return round % 2 === 0 ? ["ours", "other"] : ["other", "ours"];
 }
 
-async function collect(program: string, store: string, flags: readonly string[]): Promise<Run> {
+/** @param how What follows the command, and whether its output is read: who measures pulls must not have that work, too. */
+async function collect(program: string, store: string, { flags, stdout = "pipe" }: { readonly flags: readonly string[]; readonly stdout?: "pipe" | "ignore" }): Promise<Run> {
   const config = `${store}.yml`;
   await Bun.write(config, stringify({ version: 0.1, log: { level: "error" }, storage: { filesystem: { rootdirectory: store }, delete: { enabled: true } }, http: { addr: "127.0.0.1:0" } }));
   const startedAt = performance.now();
-  const child = Bun.spawn([executable(program), "garbage-collect", ...flags, config], { stdin: "ignore", stdout: "pipe", stderr: "pipe", env: { PATH: process.env["PATH"] ?? "", OTEL_TRACES_EXPORTER: "none" }, timeout: RUN_LIMIT_MS });
+  const child = Bun.spawn([executable(program), "garbage-collect", ...flags, config], { stdin: "ignore", stdout, stderr: "pipe", env: { PATH: process.env["PATH"] ?? "", OTEL_TRACES_EXPORTER: "none" }, timeout: RUN_LIMIT_MS });
   const errors = new Response(child.stderr).text();
   // The output is read, as a terminal or a pipe would, and not kept.
-  for await (const _chunk of child.stdout) continue;
+  if (child.stdout !== undefined) for await (const _chunk of child.stdout) continue;
   if ((await child.exited) !== 0) throw new Error(`${program} garbage-collect: status ${child.exitCode}: ${await errors}`);
   const usage = child.resourceUsage();
   if (usage === undefined) throw new Error("the system tells nothing of the process");
@@ -129,8 +130,8 @@ async function measureLatency(folder: string, size: StoreSize): Promise<{ readon
   await pullFor(running, made, { untilMs: 2_000 });
   const idle = await pullFor(running, made, { untilMs: LATENCY_MS });
   const store = join(server, "data");
-  const dryRuns = await pullFor(running, made, { untilMs: LATENCY_MS, beside: async () => void (await collect(options.ours, store, ["--dry-run", "--grace", "0s"])) });
-  const collecting = await pullFor(running, made, { untilMs: LATENCY_MS, beside: async () => void (await collect(options.ours, store, ["--grace", "0s"])) });
+  const dryRuns = await pullFor(running, made, { untilMs: LATENCY_MS, beside: async () => void (await collect(options.ours, store, { flags: ["--dry-run", "--grace", "0s"], stdout: "ignore" })) });
+  const collecting = await pullFor(running, made, { untilMs: LATENCY_MS, beside: async () => void (await collect(options.ours, store, { flags: ["--grace", "0s"], stdout: "ignore" })) });
   return { idle, dryRuns, collecting };
 }
 
