@@ -1,7 +1,8 @@
 import type { Clock } from "../lib/clock.ts";
+import { release } from "../lib/release.ts";
 import { algorithmOf, type Digest } from "../oci/digest.ts";
+import { BUFFER_BYTES, type SharedBuffers } from "../registry/shared-buffers.ts";
 import type { RunningHash, UploadHasher } from "../registry/upload-hash.ts";
-import { BUFFER_BYTES, release, type SharedBuffers } from "../registry/upload-landing.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { RecentBytes } from "./recent-bytes.ts";
 import { followFile, type Spool, temporarySpool } from "./spool.ts";
@@ -120,13 +121,16 @@ export class BlobFill {
       if (this.#storeFailure !== undefined) throw this.#storeFailure.error;
       await incoming?.commit();
     } catch (error) {
-      if (!this.#isVerified) {
-        this.#failure ??= { error };
-        this.#stop.abort(error);
-        this.#notify();
-      }
+      if (!this.#isVerified) this.#fail(error);
       throw error;
     }
+  }
+
+  /** Ends all that is under way; the first failure is the one that counts. */
+  #fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.#stop.abort(error);
+    this.#notify();
   }
 
   /** Takes in what upstream sends. Never rejects: a failure is kept for all who wait. */
@@ -141,7 +145,7 @@ export class BlobFill {
       }
       this.#isComplete = true;
     } catch (error) {
-      this.#failure = { error };
+      this.#failure ??= { error };
     } finally {
       this.#notify();
     }
@@ -216,9 +220,10 @@ export class BlobFill {
   async #take(incoming: IncomingBlob | undefined): Promise<void> {
     const { digest, hasher } = this.#parts;
     using hash = hasher.begin(algorithmOf(digest));
-    for (const half of await Promise.allSettled([this.#hashAll(hash), this.#storeAll(incoming)])) {
-      if (half.status === "rejected") throw half.reason;
-    }
+    // The memory is in use until both have ended, and neither waits for bytes when the other has failed.
+    const halves = [this.#hashAll(hash), this.#storeAll(incoming)].map((half) => half.catch((error: unknown) => this.#fail(error)));
+    await Promise.all(halves);
+    if (this.#failure !== undefined) throw this.#failure.error;
     const actual = await hash.digest();
     if (actual === undefined) throw new Error("the hash of a mirrored blob was lost");
     if (actual !== digest) throw new UpstreamError("garbage", `the blob ${digest} has the digest ${actual}`);

@@ -3,7 +3,7 @@ import { LruMap } from "../lib/lru.ts";
 import { type ErrorCode, RegistryError } from "../oci/errors.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { UploadHasher } from "../registry/upload-hash.ts";
-import type { SharedBuffers } from "../registry/upload-landing.ts";
+import type { SharedBuffers } from "../registry/shared-buffers.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { MirrorRoute, Routes } from "./routes.ts";
 import type { ProxyStore } from "./store.ts";

@@ -5,7 +5,7 @@ import type { RepositoryName } from "../oci/name.ts";
 import { type ContentGate, OPEN_GATE } from "../registry/content-gate.ts";
 import type { Blobs, Catalog, Manifests, Referrers, Registry, Tags, Uploads } from "../registry/registry.ts";
 import { UploadHasher } from "../registry/upload-hash.ts";
-import { SharedBuffers } from "../registry/upload-landing.ts";
+import { SharedBuffers } from "../registry/shared-buffers.ts";
 import type { StorageDriver } from "../storage/driver.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { compileGlob } from "./globs.ts";

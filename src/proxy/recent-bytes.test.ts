@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { patternBytes } from "../registry/testing/bodies.ts";
-import { BUFFER_BYTES, SharedBuffers } from "../registry/upload-landing.ts";
+import { BUFFER_BYTES, SharedBuffers } from "../registry/shared-buffers.ts";
 import { RecentBytes } from "./recent-bytes.ts";
 
 const BYTES = patternBytes(BUFFER_BYTES * 3 + 1000);

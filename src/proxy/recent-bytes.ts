@@ -1,4 +1,5 @@
-import { release, type SharedBuffers } from "../registry/upload-landing.ts";
+import { release } from "../lib/release.ts";
+import type { SharedBuffers } from "../registry/shared-buffers.ts";
 
 /** A stretch of the bytes; all but the last are full. */
 interface Block {

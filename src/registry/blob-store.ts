@@ -1,5 +1,6 @@
 import type { DescriptorCache } from "../cache/descriptor-cache.ts";
 import { LruMap } from "../lib/lru.ts";
+import { release } from "../lib/release.ts";
 import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
 import { RegistryError } from "../oci/errors.ts";
 import { MEDIA_TYPES } from "../oci/media-types.ts";
@@ -9,7 +10,6 @@ import type { Logger } from "../telemetry/log.ts";
 import { blobData } from "./layout.ts";
 import type { BlobContent, OpenRequest } from "./registry.ts";
 import { sentStream } from "./sent-stream.ts";
-import { release } from "./upload-landing.ts";
 
 /** Blobs up to this size (configs, signatures) are sent from memory. */
 const SMALL_BLOB_BYTES = 32 * 1024;

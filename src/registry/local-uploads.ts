@@ -13,12 +13,13 @@ import type { ContentGate } from "./content-gate.ts";
 import { KeptHashes } from "./kept-hashes.ts";
 import { blobData, uploadData } from "./layout.ts";
 import type { AppendOptions, BlobInfo, ByteSource, UploadInfo, Uploads } from "./registry.ts";
+import { SharedBuffers } from "./shared-buffers.ts";
 import { withStorageErrors } from "./storage-errors.ts";
 import { type BodyHead, headBytes, readHead, UploadBody } from "./upload-body.ts";
 import { unknownUpload, UploadFolders, type UploadKey } from "./upload-folder.ts";
 import { UploadHasher } from "./upload-hash.ts";
 import { uploadBusy, UploadHolds } from "./upload-hold.ts";
-import { landBody, SharedBuffers } from "./upload-landing.ts";
+import { landBody } from "./upload-landing.ts";
 import { type SessionParts, UploadSession } from "./upload-session.ts";
 
 const MAX_DAMAGED = 1000;

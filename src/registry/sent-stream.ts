@@ -1,4 +1,4 @@
-import { release } from "./upload-landing.ts";
+import { release } from "../lib/release.ts";
 
 /**
  * The same bytes as the body of an answer, at the pace of whoever receives it. The memory of each chunk is used again for the next:

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { readHead, UploadBody } from "./upload-body.ts";
-import { landBody, SharedBuffers } from "./upload-landing.ts";
+import { SharedBuffers } from "./shared-buffers.ts";
+import { landBody } from "./upload-landing.ts";
 import { bodyOf, brokenBody, patternBytes } from "./testing/bodies.ts";
 import type { ByteSource } from "./registry.ts";
 

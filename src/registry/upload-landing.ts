@@ -1,41 +1,9 @@
+import { release } from "../lib/release.ts";
+import type { SharedBuffers } from "./shared-buffers.ts";
 import { type BodyHead, headBytes, type UploadBody } from "./upload-body.ts";
-
-/** Large enough that system calls and messages to the hash thread cost next to nothing, small enough for many uploads at once. */
-export const BUFFER_BYTES = 1024 * 1024;
-/** Buffers in use at once: bodies beyond that, of which most can only be slow, are written as they come. */
-const MAX_BUFFERS = 128;
-/** Buffers kept for the next upload. */
-const MAX_FREE_BUFFERS = 8;
 
 /** Takes bytes; they may be reused when it resolves. */
 export type ByteSink = (bytes: Uint8Array) => Promise<void>;
-
-/** Large buffers in shared memory, which the hash thread reads without a copy. */
-export class SharedBuffers {
-  readonly #maxTaken: number;
-  readonly #free: Uint8Array[] = [];
-  #taken = 0;
-
-  constructor(maxTaken = MAX_BUFFERS) {
-    this.#maxTaken = maxTaken;
-  }
-
-  /** @returns undefined when too many are taken */
-  takeIfFree(): Uint8Array | undefined {
-    return this.#taken < this.#maxTaken ? this.take() : undefined;
-  }
-
-  /** For those whose number is bounded otherwise. */
-  take(): Uint8Array {
-    this.#taken++;
-    return this.#free.pop() ?? new Uint8Array(new SharedArrayBuffer(BUFFER_BYTES));
-  }
-
-  give(buffer: Uint8Array): void {
-    this.#taken--;
-    if (this.#free.length < MAX_FREE_BUFFERS) this.#free.push(buffer);
-  }
-}
 
 /**
  * Lands a large body: gathers it in two buffers by turns, one being filled while the other is written and hashed.
@@ -127,12 +95,4 @@ class GatheredBytes implements AsyncDisposable {
     await this.#landing;
     if (this.#failure !== undefined) throw this.#failure.error;
   }
-}
-
-/**
- * Frees the memory of a chunk that nobody else has, at once. Left to the garbage collector, the chunks of four fast uploads were
- * 70 MiB more at the peak.
- */
-export function release({ buffer, byteLength }: Uint8Array): void {
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
 }

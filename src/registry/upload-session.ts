@@ -6,11 +6,12 @@ import type { BlobStore } from "./blob-store.ts";
 import type { KeptHash, KeptHashes } from "./kept-hashes.ts";
 import { uploadData } from "./layout.ts";
 import type { AppendOptions, ByteSource } from "./registry.ts";
+import type { SharedBuffers } from "./shared-buffers.ts";
 import { headBytes, readHead, UploadBody } from "./upload-body.ts";
 import type { UploadFolders, UploadKey } from "./upload-folder.ts";
 import type { RunningHash, UploadHasher } from "./upload-hash.ts";
 import { rangeOf, uploadBusy, type UploadHold } from "./upload-hold.ts";
-import { landBody, type SharedBuffers } from "./upload-landing.ts";
+import { landBody } from "./upload-landing.ts";
 
 /** What sessions share. */
 export interface SessionParts {

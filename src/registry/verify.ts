@@ -1,3 +1,4 @@
+import { release } from "../lib/release.ts";
 import { algorithmOf, type Digest, isDigest, makeDigest } from "../oci/digest.ts";
 import { type Manifest, MAX_MANIFEST_BYTES, parseStoredManifest, referencesOf } from "../oci/manifest.ts";
 import { isForeignLayerMediaType, isManifestMediaType } from "../oci/media-types.ts";
@@ -7,7 +8,6 @@ import { PathNotFoundError } from "../storage/errors.ts";
 import { layersOf, linkedDigests, referrerPairs, repositoryNames, revisionsOf, storedBlobs, tagsOf } from "./gc/inventory.ts";
 import { readLink, statOrUndefined } from "./gc/mark.ts";
 import { blobData, layerLink, referrerLink, revisionLink, ROOT, tagCurrentLink, tagIndexFolder, tagIndexLink } from "./layout.ts";
-import { release } from "./upload-landing.ts";
 
 /** What is wrong with one path of a store. */
 export interface Finding {
