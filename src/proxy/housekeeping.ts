@@ -1,3 +1,4 @@
+import { addAll } from "../lib/add-all.ts";
 import type { Clock } from "../lib/clock.ts";
 import { RegistryError } from "../oci/errors.ts";
 import type { RepositoryName } from "../oci/name.ts";
@@ -54,7 +55,7 @@ export class Housekeeping {
     const { retention, clock, maxBytes } = this.#parts;
     const result = { blobs: 0, manifests: 0 };
     const leaving = retention.expired(clock.now());
-    if (maxBytes > 0) leaving.push(...retention.excess(maxBytes));
+    if (maxBytes > 0) addAll(leaving, retention.excess(maxBytes));
     for (const entry of leaving) {
       if (signal.aborted) break;
       if (await this.#remove(entry)) result[entry.kind === "blob" ? "blobs" : "manifests"]++;

@@ -1,3 +1,4 @@
+import { addAll } from "../lib/add-all.ts";
 import type { Digest } from "../oci/digest.ts";
 import { RegistryError } from "../oci/errors.ts";
 import type { RepositoryName, Tag } from "../oci/name.ts";
@@ -69,7 +70,7 @@ async function upstreamTags(route: MirrorRoute, page: PageRequest): Promise<Page
   let more = true;
   for (let { last } = page; more && items.length < limit; last = items.at(-1)) {
     const next = await route.remote.upstream.tags(route.upstreamName, { limit: limit - items.length, ...(last !== undefined && { last }) });
-    items.push(...(next.more ? next.items : inOrder(next.items, last)));
+    addAll(items, next.more ? next.items : inOrder(next.items, last));
     // A page that brings nothing new would be asked for again for ever.
     more = next.more && next.items.length > 0;
   }

@@ -1,3 +1,4 @@
+import { addAll } from "../lib/add-all.ts";
 import type { Clock } from "../lib/clock.ts";
 import { outgoingProxy } from "../lib/outgoing-proxy.ts";
 import { algorithmOf, type Digest, digestOf, isDigest } from "../oci/digest.ts";
@@ -190,7 +191,7 @@ export class Upstream {
     for (let pages = 0; path !== undefined && pages < MAX_PAGES; pages++) {
       const page = await this.#referrersPage(repository, path);
       if (page === undefined && pages === 0) return undefined;
-      found.push(...(page?.manifests ?? []));
+      addAll(found, page?.manifests ?? []);
       path = page?.next;
     }
     return found;

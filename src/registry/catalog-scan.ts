@@ -1,3 +1,4 @@
+import { addAll } from "../lib/add-all.ts";
 import { mapAhead } from "../lib/concurrently.ts";
 import { isName, MAX_NAME_LENGTH, type RepositoryName } from "../oci/name.ts";
 import type { DirectoryQuery, StorageDriver } from "../storage/driver.ts";
@@ -143,11 +144,6 @@ function rangesAfter(last: string): CatalogRange[] {
   }
   const [first, ...rest] = ranges;
   return first === undefined ? rest : [{ ...first, withBelow: true }, ...rest];
-}
-
-/** Not with `push(...)`, which puts all of them on the stack. */
-function addAll<T>(list: T[], more: readonly T[]): void {
-  for (const each of more) list.push(each);
 }
 
 function pathOf(folder: string): string {

@@ -6,7 +6,7 @@ import type { RepositoryName, Tag } from "../oci/name.ts";
 import type { StorageDriver } from "../storage/driver.ts";
 import { PathNotFoundError } from "../storage/errors.ts";
 import { layersOf, linkedDigests, referrerPairs, repositoryNames, revisionsOf, storedBlobs, tagsOf } from "./gc/inventory.ts";
-import { readLink, statOrUndefined } from "./gc/mark.ts";
+import { readLink, statOrUndefined } from "./gc/store-reader.ts";
 import { blobData, layerLink, referrerLink, revisionLink, ROOT, tagCurrentLink, tagIndexFolder, tagIndexLink } from "./layout.ts";
 
 /** What is wrong with one path of a store. */

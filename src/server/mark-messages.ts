@@ -1,5 +1,5 @@
 import type { BlobShard, RepositoryFolder } from "../registry/gc/inventory.ts";
-import type { RepositoryMarks, RepositoryTask, StoredBlob } from "../registry/gc/mark.ts";
+import type { RepositoryMarks, RepositoryTask, StoredBlob } from "../registry/gc/walker.ts";
 import type { Digest } from "../oci/digest.ts";
 
 /** What threads look over, and how. */

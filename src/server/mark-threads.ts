@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import type { Digest } from "../oci/digest.ts";
 import type { BlobShard, RepositoryFolder } from "../registry/gc/inventory.ts";
-import type { RepositoryMarks, RepositoryTask, StoredBlob, StoreWalker } from "../registry/gc/mark.ts";
+import type { RepositoryMarks, RepositoryTask, StoredBlob, StoreWalker } from "../registry/gc/walker.ts";
 import { type MarkAnswer, type MarkJob, type MarkSettings, packDigests, type PackedMarks, unpackBlobs, unpackDigests } from "./mark-messages.ts";
 
 const MAX_THREADS = 4;

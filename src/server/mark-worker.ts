@@ -1,5 +1,5 @@
 import { moveThreadToBackground } from "../lib/background-thread.ts";
-import { LocalWalker, type RepositoryMarks } from "../registry/gc/mark.ts";
+import { LocalWalker, type RepositoryMarks } from "../registry/gc/walker.ts";
 import { DirectReader } from "../storage/filesystem/survey/direct-reader.ts";
 import { type MarkAnswer, type MarkJob, type MarkSettings, packBlobs, packDigests, type PackedMarks, unpackDigests } from "./mark-messages.ts";
 

@@ -10,7 +10,10 @@ import { blobData, blobFolder, BLOBS, layerLink, REPOSITORIES, revisionLink, tag
 import { type Debris, emptyDebris, sweepDebris } from "./debris.ts";
 import { deleteIfThere } from "./delete-if-there.ts";
 import { childNames } from "./inventory.ts";
-import { type Doubt, Marker, type MarkListener, type MarkOptions, type Marks, statOrUndefined, type StoreReader, type StoreWalker, type UntaggedRevision } from "./mark.ts";
+import type { Doubt } from "./doubt.ts";
+import { Marker, type MarkListener, type MarkOptions, type Marks, type UntaggedRevision } from "./mark.ts";
+import { statOrUndefined, type StoreReader } from "./store-reader.ts";
+import type { StoreWalker } from "./walker.ts";
 import { condemnedBy, type Cutoff, makePlan, type Plan, withoutLive, withoutYoungLinks } from "./plan.ts";
 import { type FileGroup, type RemovedGroup, removeFiles } from "./remove-files.ts";
 import { clearDeadRuns, clearRun, type CollectorState, type Condemned, condemnedKey, hasLiveServer, readRescued, readState, RUN_TIMEOUT_MS, writeCondemned, writeState } from "./state.ts";

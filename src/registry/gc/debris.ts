@@ -7,7 +7,8 @@ import { blobData, blobFolder, layerLink, referrerLink, REPOSITORIES, repository
 import { deleteIfThere } from "./delete-if-there.ts";
 import { deleteTagIf, removeUpwards } from "./delete-tag.ts";
 import { childrenOf, referrerPairs } from "./inventory.ts";
-import { type DanglingTag, type Marks, statOrUndefined } from "./mark.ts";
+import type { DanglingTag, Marks } from "./mark.ts";
+import { statOrUndefined } from "./store-reader.ts";
 import type { Plan } from "./plan.ts";
 import { GC_FOLDER } from "./state.ts";
 

@@ -10,7 +10,7 @@ import { openInMemoryDriver } from "../../storage/inmemory/driver.ts";
 import { tagCurrentLink, tagIndexLink, tagsFolder } from "../layout.ts";
 import { deleteTagIf } from "./delete-tag.ts";
 import { childNames } from "./inventory.ts";
-import { readLink } from "./mark.ts";
+import { readLink } from "./store-reader.ts";
 
 const NAME = parseName("a");
 const TAG = parseTag("t");

@@ -5,7 +5,7 @@ import { parentPath } from "../../storage/paths.ts";
 import { tagCurrentLink, tagFolder, tagIndexFolder, tagIndexLink } from "../layout.ts";
 import { deleteIfThere } from "./delete-if-there.ts";
 import { linkedDigests } from "./inventory.ts";
-import { readLink, statOrUndefined } from "./mark.ts";
+import { readLink, statOrUndefined } from "./store-reader.ts";
 import { GC_FOLDER } from "./state.ts";
 
 /** A tag to be deleted if it is still what was judged. */

@@ -4,7 +4,9 @@ import type { RepositoryName, Tag } from "../../oci/name.ts";
 import { layerLink, tagIndexFolder } from "../layout.ts";
 import { mapInOrder } from "./in-order.ts";
 import { linkedDigests } from "./inventory.ts";
-import { inPieces, type Marks, statOrUndefined, type StoreReader, type StoreWalker, type UntaggedRevision } from "./mark.ts";
+import { inPieces, type Marks, type UntaggedRevision } from "./mark.ts";
+import { statOrUndefined, type StoreReader } from "./store-reader.ts";
+import type { StoreWalker } from "./walker.ts";
 import type { Condemned } from "./state.ts";
 
 /** A manifest that is to leave a repository. */

@@ -2,7 +2,8 @@ import { mapConcurrently } from "../../lib/concurrently.ts";
 import type { RemoveOptions, StorageDriver, StoreSurvey } from "../../storage/driver.ts";
 import { parentPath } from "../../storage/paths.ts";
 import { deleteIfThere } from "./delete-if-there.ts";
-import { inPieces, statOrUndefined } from "./mark.ts";
+import { inPieces } from "./mark.ts";
+import { statOrUndefined } from "./store-reader.ts";
 
 /** Files that go together, in their order. */
 export type FileGroup = readonly string[];

@@ -4,7 +4,7 @@ import type { StorageDriver } from "../../storage/driver.ts";
 import type { Logger } from "../../telemetry/log.ts";
 import { deleteTagIf } from "../gc/delete-tag.ts";
 import { repositoryNames, tagsOf } from "../gc/inventory.ts";
-import { readLink, statOrUndefined } from "../gc/mark.ts";
+import { readLink, statOrUndefined } from "../gc/store-reader.ts";
 import { revisionLink, tagCurrentLink } from "../layout.ts";
 import { readPullTimes } from "./pull-times.ts";
 import { decideTags, type RetentionRule, rulesFor, type TagDecision, type TagFacts } from "./rules.ts";
