@@ -2,11 +2,13 @@
  * Compares the collector with that of another registry on stores of the same content, and looks how long pulls take while it runs:
  *
  *   bun scripts/bench-gc.ts [--ours dist/registry] [--other docker-registry] [--manifests 20000] [--blobs 100000] [--rounds 3]
- *                           [--folder DIR] [--json FILE] [--only dry|real|latency]…
+ *                           [--folder DIR] [--json FILE] [--only dry|real|untagged|latency]…
  *
  * Rounds alternate between the two. Dry runs look at one store; each real run collects a store of its own, made for it and removed
- * afterwards. Blobs are of a few bytes: what is measured is the walk and the deletion, not the disk's size. Other work on the machine
- * shows in the times; the ratios suffer less. Nothing is printed that was not measured in this run.
+ * afterwards; `untagged` is both with `--delete-untagged`. Before each run both have looked at the store, so that both find it in the
+ * page cache, and what was written is on the disk. Blobs are of a few bytes: what is measured is the walk and the deletion, not the
+ * disk's size. Pulls are measured beside dry and real runs in turn with nothing beside them, on a store of its own in each round.
+ * Other work on the machine shows in the times; the ratios suffer less. Nothing is printed that was not measured in this run.
  */
 import { mkdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
@@ -28,7 +30,7 @@ const { values: options } = parseArgs({
     rounds: { type: "string", default: "3" },
     folder: { type: "string", default: tmpdir() },
     json: { type: "string" },
-    only: { type: "string", multiple: true, default: ["dry", "real", "latency"] },
+    only: { type: "string", multiple: true, default: ["dry", "real", "untagged", "latency"] },
   },
 });
 
@@ -41,16 +43,22 @@ interface Run {
 
 /** What all runs of one kind came to. */
 interface Comparison {
-  readonly kind: "dry run" | "real run";
+  readonly kind: string;
   readonly ours: readonly Run[];
   readonly other: readonly Run[];
 }
 
-/** How long pulls took, in milliseconds. */
+/** How long pulls took, in milliseconds; of several rounds the medians. */
 interface Latency {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly pulls: number;
+}
+
+interface Latencies {
+  readonly idle: Latency;
+  readonly dryRuns: Latency;
+  readonly collecting: Latency;
 }
 
 const RUN_LIMIT_MS = 10 * 60_000;
@@ -67,39 +75,63 @@ async function main(): Promise<void> {
   await using folder = await benchFolder(options.folder);
   console.log(`${new Date().toISOString().slice(0, 10)}, ${machine()}; ${size.manifests} manifests and ${size.blobs} blobs in ${size.repositories} repositories; ${rounds} rounds\n`);
   const comparisons: Comparison[] = [];
-  if (options.only.includes("dry")) comparisons.push(await compareDryRuns(folder.path, size, rounds));
-  if (options.only.includes("real")) comparisons.push(await compareRealRuns(folder.path, size, rounds));
+  if (options.only.includes("dry")) comparisons.push({ kind: "dry run", ...(await compareDryRuns(folder.path, { size, rounds, flags: [] })) });
+  if (options.only.includes("real")) comparisons.push({ kind: "real run", ...(await compareRealRuns(folder.path, { size, rounds, flags: [] })) });
+  if (options.only.includes("untagged")) {
+    const how = { size, rounds, flags: ["--delete-untagged"] };
+    comparisons.push({ kind: "dry run, `--delete-untagged`", ...(await compareDryRuns(folder.path, how)) });
+    comparisons.push({ kind: "real run, `--delete-untagged`", ...(await compareRealRuns(folder.path, how)) });
+  }
   if (comparisons.length > 0) console.log(comparisonTable(comparisons));
-  const latency = options.only.includes("latency") ? await measureLatency(folder.path, size) : undefined;
+  const latency = options.only.includes("latency") ? await measureLatency(folder.path, { size, rounds }) : undefined;
   if (latency !== undefined) console.log(`\n${latencyTable(latency)}`);
   if (options.json !== undefined) await Bun.write(options.json, `${JSON.stringify({ date: new Date().toISOString(), machine: machine(), size, rounds, comparisons, latency }, undefined, 2)}\n`);
 }
 
-async function compareDryRuns(folder: string, size: StoreSize, rounds: number): Promise<Comparison> {
+/** What is compared. */
+interface Trial {
+  readonly size: StoreSize;
+  readonly rounds: number;
+  /** What follows the command of both. */
+  readonly flags: readonly string[];
+}
+
+type Runs = Pick<Comparison, "ours" | "other">;
+
+async function compareDryRuns(folder: string, { size, rounds, flags }: Trial): Promise<Runs> {
   const store = join(folder, "dry");
   makeStore(store, size);
   const runs = { ours: [] as Run[], other: [] as Run[] };
-  // Once for the page cache, which is cold for whoever comes first.
-  await collect(options.other, store, { flags: ["--dry-run"] });
+  await settle(store);
   for (let round = 0; round < rounds; round++) {
-    for (const who of inTurn(round)) runs[who].push(await collect(options[who], store, { flags: ["--dry-run"] }));
+    for (const who of inTurn(round)) runs[who].push(await collect(options[who], store, { flags: ["--dry-run", ...flags] }));
   }
   await rm(store, { recursive: true });
-  return { kind: "dry run", ...runs };
+  return runs;
 }
 
-async function compareRealRuns(folder: string, size: StoreSize, rounds: number): Promise<Comparison> {
+async function compareRealRuns(folder: string, { size, rounds, flags }: Trial): Promise<Runs> {
   const runs = { ours: [] as Run[], other: [] as Run[] };
   for (let round = 0; round < rounds; round++) {
     for (const who of inTurn(round)) {
       const store = join(folder, `real-${round}-${who}`);
       makeStore(store, size);
-      await collect(options.other, store, { flags: ["--dry-run"] });
-      runs[who].push(await collect(options[who], store, { flags: [] }));
+      await settle(store);
+      runs[who].push(await collect(options[who], store, { flags }));
       await rm(store, { recursive: true });
     }
   }
-  return { kind: "real run", ...runs };
+  return runs;
+}
+
+/** Puts a store into the page cache, as far as either looks at it, and what was written on the disk. */
+async function settle(store: string): Promise<void> {
+  for (const who of ["ours", "other"] as const) await collect(options[who], store, { flags: ["--dry-run"] });
+  await sync();
+}
+
+async function sync(): Promise<void> {
+  if ((await Bun.spawn(["sync"]).exited) !== 0) throw new Error("sync failed");
 }
 
 /** Whoever comes first in one round comes last in the next. */
@@ -122,17 +154,23 @@ async function collect(program: string, store: string, { flags, stdout = "pipe" 
   return { seconds: (performance.now() - startedAt) / 1000, peakMiB: usage.maxRSS / 1024 ** 2, cpuSeconds: Number(usage.cpuTime.total) / 1e6 };
 }
 
-async function measureLatency(folder: string, size: StoreSize): Promise<{ readonly idle: Latency; readonly collecting: Latency; readonly dryRuns: Latency }> {
-  const server = join(folder, "served");
-  mkdirSync(server);
-  const made = makeStore(join(server, "data"), size);
-  await using running = await registryContender("ours", executable(options.ours)).start({ folder: server });
-  await pullFor(running, made, { untilMs: 2_000 });
-  const idle = await pullFor(running, made, { untilMs: LATENCY_MS });
-  const store = join(server, "data");
-  const dryRuns = await pullFor(running, made, { untilMs: LATENCY_MS, beside: async () => void (await collect(options.ours, store, { flags: ["--dry-run", "--grace", "0s"], stdout: "ignore" })) });
-  const collecting = await pullFor(running, made, { untilMs: LATENCY_MS, beside: async () => void (await collect(options.ours, store, { flags: ["--grace", "0s"], stdout: "ignore" })) });
-  return { idle, dryRuns, collecting };
+async function measureLatency(folder: string, { size, rounds }: Pick<Trial, "size" | "rounds">): Promise<Latencies> {
+  const times = { idle: [] as Latency[], dryRuns: [] as Latency[], collecting: [] as Latency[] };
+  for (let round = 0; round < rounds; round++) {
+    const server = join(folder, `served-${round}`);
+    const store = join(server, "data");
+    mkdirSync(server);
+    const made = makeStore(store, size);
+    await settle(store);
+    await using running = await registryContender("ours", executable(options.ours)).start({ folder: server });
+    await pullFor(running, made, { untilMs: 2_000 });
+    times.idle.push(await pullFor(running, made, { untilMs: LATENCY_MS }));
+    for (const [kind, flags] of [["dryRuns", ["--dry-run"]], ["collecting", []]] as const) {
+      times[kind].push(await pullFor(running, made, { untilMs: LATENCY_MS, beside: async () => void (await collect(options.ours, store, { flags: [...flags, "--grace", "0s"], stdout: "ignore" })) }));
+    }
+  }
+  const middle = (all: readonly Latency[]): Latency => ({ p50Ms: median(all.map(({ p50Ms }) => p50Ms)), p99Ms: median(all.map(({ p99Ms }) => p99Ms)), pulls: all.reduce((sum, { pulls }) => sum + pulls, 0) });
+  return { idle: middle(times.idle), dryRuns: middle(times.dryRuns), collecting: middle(times.collecting) };
 }
 
 /** Pulls images at a steady pace: a manifest and its config each. With work beside it, for as long as that takes, again and again. */
@@ -175,7 +213,7 @@ function comparisonTable(comparisons: readonly Comparison[]): string {
   return table(["", "ours", "other", "other ÷ ours", "CPU ours", "CPU other", "peak memory ours", "peak memory other"], lines);
 }
 
-function latencyTable(latency: Awaited<ReturnType<typeof measureLatency>>): string {
+function latencyTable(latency: Latencies): string {
   const { idle } = latency;
   const rows = [["idle", idle], ["dry runs beside", latency.dryRuns], ["collecting beside", latency.collecting]] as const;
   return table(["pulls", "number", "p50", "p99", "p99 ÷ idle"], rows.map(([name, each]) => [name, String(each.pulls), `${each.p50Ms.toFixed(2)} ms`, `${each.p99Ms.toFixed(2)} ms`, `${(each.p99Ms / idle.p99Ms).toFixed(1)}×`]));

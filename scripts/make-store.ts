@@ -3,7 +3,7 @@
  *
  *   bun scripts/make-store.ts FOLDER [--manifests 20000] [--blobs 100000] [--repositories 200]
  *
- * FOLDER is what `storage.filesystem.rootdirectory` names. One manifest in ten has no tag; one blob in five is needed by no manifest.
+ * FOLDER is what `storage.filesystem.rootdirectory` names. One manifest in ten of each repository has no tag; one blob in five is needed by no manifest.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ export interface MadeStore {
   readonly untaggedManifests: number;
 }
 
-/** Every so many manifests one is left without a tag. */
+/** Every so many manifests of a repository one is left without a tag. */
 const UNTAGGED_EVERY = 10;
 /** The share of blobs that manifests need. */
 const NEEDED_SHARE = 0.8;
@@ -39,8 +39,9 @@ export function makeStore(folder: string, size: StoreSize): MadeStore {
   let untagged = 0;
   for (let number = 0; number < size.manifests; number++) {
     const name = nameOf(number % size.repositories);
-    const tag = `t${Math.floor(number / size.repositories)}`;
-    const isTagged = number % UNTAGGED_EVERY !== UNTAGGED_EVERY - 1;
+    const inRepository = Math.floor(number / size.repositories);
+    const tag = `t${inRepository}`;
+    const isTagged = inRepository % UNTAGGED_EVERY !== UNTAGGED_EVERY - 1;
     store.addImage(name, { tag: isTagged ? tag : undefined, number, blobs: perManifest });
     if (isTagged) images.push({ name, tag });
     else untagged++;

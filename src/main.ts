@@ -1,5 +1,5 @@
 import { writeSync } from "node:fs";
-import { run } from "./cli/run.ts";
+import { lowerProcessPriority } from "./lib/process-priority.ts";
 
 /** Writes all of a text before it returns, also into a pipe whose reader is slow: the process may end right after. */
 function write(fd: number, text: string): void {
@@ -16,6 +16,11 @@ function write(fd: number, text: string): void {
   }
 }
 
+/** What is done for the store gives way to who serves it, already while it is loaded. */
+const MAINTENANCE: readonly (string | undefined)[] = ["garbage-collect", "retention", "verify"];
+
+if (MAINTENANCE.includes(process.argv[2])) lowerProcessPriority();
+const { run } = await import("./cli/run.ts");
 const status = await run(process.argv.slice(2), {
   env: process.env,
   stdout: (text) => write(1, text),

@@ -1,6 +1,5 @@
 import type { Command } from "commander";
 import { parseDuration } from "../lib/fields.ts";
-import { lowerProcessPriority } from "../lib/process-priority.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { RepositoryName } from "../oci/name.ts";
 import { CollectionDoubtError, CollectorBusyError, type CollectListener } from "../registry/gc/collector.ts";
@@ -37,8 +36,6 @@ async function garbageCollect(file: string | undefined, flags: Flags, context: C
   await using maintenance = await openMaintenance(file, context.env);
   const printer = new Printer(context, flags);
   const graceMs = flags.grace === undefined ? undefined : parseGrace(flags.grace);
-  // Who serves goes first where there is not processor enough for both.
-  if (await maintenance.isServed()) lowerProcessPriority();
   const interrupted = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interrupted.abort(new Error(`ended by ${signal}; what is left goes with the next run`)));
   let result: CollectionOutcome;

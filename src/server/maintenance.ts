@@ -65,11 +65,6 @@ export class Maintenance implements AsyncDisposable {
     return this.#driver.name;
   }
 
-  /** Whether a registry gave a sign of life on this store lately. */
-  async isServed(): Promise<boolean> {
-    return await hasLiveServer(this.#driver, SYSTEM_CLOCK.now());
-  }
-
   /** Collects garbage, then purges the uploads that are older than configured. */
   async collect(request: CollectionRequest): Promise<CollectionOutcome> {
     const collected = await this.#collectGarbage(request);
@@ -86,7 +81,7 @@ export class Maintenance implements AsyncDisposable {
   async #collectGarbage(request: CollectionRequest): Promise<CollectResult> {
     const { filesystem, maintenance } = this.#config.storage;
     const { garbagecollect, retention } = maintenance;
-    const isServed = await this.isServed();
+    const isServed = await hasLiveServer(this.#driver, SYSTEM_CLOCK.now());
     const graceMs = request.graceMs ?? (isServed ? garbagecollect.grace : 0);
     const rules = retention.enabled && !retention.dryrun ? retention.rules : [];
     const notBefore = (ageMs: number | undefined): number | undefined => (ageMs === undefined ? undefined : Math.max(ageMs, isServed ? TAGGING_MS : 0));

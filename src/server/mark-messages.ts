@@ -21,7 +21,7 @@ export type MarkJob = { readonly settings: MarkSettings } & (
 /** What it found, as the call asks for; or that the store could not be read. */
 export type MarkAnswer =
   | { readonly folders: readonly RepositoryFolder[] }
-  | { readonly marks: readonly PackedMarks[] }
+  | { readonly marks: readonly (PackedMarks | undefined)[] }
   | { readonly shards: readonly BlobShard[] }
   | { readonly digests: string }
   | { readonly blobs: Float64Array }

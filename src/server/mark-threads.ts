@@ -30,12 +30,12 @@ export class MarkThreads implements StoreWalker, AsyncDisposable {
     return "folders" in answer ? answer.folders : fail(answer);
   }
 
-  async walk(tasks: readonly RepositoryTask[]): Promise<readonly RepositoryMarks[]> {
+  async walk(tasks: readonly RepositoryTask[]): Promise<readonly (RepositoryMarks | undefined)[]> {
     const first = tasks[0]?.folder.path ?? "";
     const thread = this.#walked.get(first) ?? this.#leastBusy();
     this.#walked.set(first, thread);
     const answer = await thread.run({ settings: this.#settings, call: "walk", tasks });
-    return "marks" in answer ? answer.marks.map(unpack) : fail(answer);
+    return "marks" in answer ? answer.marks.map((marks) => (marks === undefined ? undefined : unpack(marks))) : fail(answer);
   }
 
   async shards(): Promise<readonly BlobShard[]> {

@@ -36,7 +36,7 @@ async function call(on: LocalWalker, job: MarkJob): Promise<MarkAnswer> {
     case "folders":
       return { folders: await on.folders() };
     case "walk":
-      return { marks: (await on.walk(job.tasks)).map(pack) };
+      return { marks: (await on.walk(job.tasks)).map((marks) => (marks === undefined ? undefined : pack(marks))) };
     case "shards":
       return { shards: await on.shards() };
     case "blobsIn":

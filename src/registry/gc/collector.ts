@@ -143,7 +143,7 @@ class CollectorRun {
   }
 
   async rehearse(): Promise<CollectResult> {
-    const marks = await this.#mark({ listener: this.#options.listener, findStrayLayers: true });
+    const marks = await this.#mark({ findFormerTags: false });
     const plan = await this.#makePlan(marks);
     this.#announce(marks, plan);
     return this.#result(marks, plan, emptyDebris());
@@ -166,9 +166,9 @@ class CollectorRun {
 
   /** @param alone Resolves when nobody else collects; nothing is condemned before. */
   async #collect(alone: Promise<void>): Promise<CollectResult> {
-    const { clock, pollMs, listener } = this.#options;
+    const { clock, pollMs } = this.#options;
     const activeSince = clock.now();
-    let marks = await this.#mark({ listener, findStrayLayers: true });
+    let marks = await this.#mark({ findFormerTags: true });
     let plan = await this.#makePlan(marks);
     await alone;
     this.#announce(marks, plan);
@@ -179,7 +179,7 @@ class CollectorRun {
       await writeCondemned(this.#driver, this.#state.run, condemned);
       await this.#publish({ condemned: condemned.length });
       await this.#grace();
-      marks = await this.#mark({ listener: undefined, findStrayLayers: false });
+      marks = await this.#markAgain();
       plan = await withoutYoungLinks(this.#reader, withoutLive(plan, marks), this.#oldBefore);
       await this.#sweep(condemned, plan);
     }
@@ -208,16 +208,25 @@ class CollectorRun {
     return await makePlan({ reader: this.#reader, walker: this.#marker.walker }, marks, this.#oldBefore);
   }
 
-  async #mark(how: Pick<MarkOptions, "listener" | "findStrayLayers">): Promise<Marks> {
-    const { keepGoing, signal } = this.#options;
+  async #mark(options: Pick<MarkOptions, "findFormerTags">): Promise<Marks> {
+    const { listener, signal } = this.#options;
     await this.#requireRepositories();
-    const untaggedBefore = (name: RepositoryName): number | undefined => {
-      const age = this.#options.untaggedAgeMs(name);
-      // At no age at all "before now" would leave out what was linked in this very millisecond.
-      return age === undefined ? undefined : age === 0 ? Number.POSITIVE_INFINITY : this.#startedAt - age;
-    };
-    const marks = await this.#marker.mark({ ...how, untaggedBefore, signal });
-    if (marks.doubts.length > 0 && !keepGoing) throw new CollectionDoubtError(marks.doubts);
+    return this.#requireCertain(await this.#marker.mark({ ...options, findStrayLayers: true, listener, signal, untaggedBefore: (name) => this.#untaggedBefore(name) }));
+  }
+
+  async #markAgain(): Promise<Marks> {
+    await this.#requireRepositories();
+    return this.#requireCertain(await this.#marker.markAgain({ signal: this.#options.signal, untaggedBefore: (name) => this.#untaggedBefore(name) }));
+  }
+
+  #untaggedBefore(name: RepositoryName): number | undefined {
+    const age = this.#options.untaggedAgeMs(name);
+    // At no age at all "before now" would leave out what was linked in this very millisecond.
+    return age === undefined ? undefined : age === 0 ? Number.POSITIVE_INFINITY : this.#startedAt - age;
+  }
+
+  #requireCertain(marks: Marks): Marks {
+    if (marks.doubts.length > 0 && !this.#options.keepGoing) throw new CollectionDoubtError(marks.doubts);
     return marks;
   }
 

@@ -5,13 +5,12 @@ import type { RepositoryName, Tag } from "../../oci/name.ts";
 import type { Doubt } from "./doubt.ts";
 import { mapInOrder } from "./in-order.ts";
 import type { StoreReader } from "./store-reader.ts";
-import { LocalWalker, type RepositoryMarks, type RepositoryTask, type StoreWalker } from "./walker.ts";
+import { LocalWalker, type RepositoryMarks, type RepositoryTask, type StoreWalker, type UntaggedManifest, type WalkOptions } from "./walker.ts";
 
-/** A manifest that no tag needs. */
-export interface UntaggedRevision {
+/** A manifest of a repository that no tag needs. */
+export interface UntaggedRevision extends UntaggedManifest {
   readonly name: RepositoryName;
-  readonly digest: Digest;
-  /** Every tag of the repository: their histories may hold the manifest. */
+  /** Every tag of the repository. */
   readonly tags: readonly Tag[];
 }
 
@@ -35,7 +34,7 @@ export interface MarkListener {
 /** What one walk over all repositories found. */
 export interface Marks {
   /** Blobs that something live needs, manifests among them. */
-  readonly live: Set<Digest>;
+  readonly live: ReadonlySet<Digest>;
   /** Every repository, also those in which nothing is live. */
   readonly names: readonly RepositoryName[];
   /** Repositories without any manifest and tag. */
@@ -58,14 +57,12 @@ export interface StrayLayers {
 }
 
 /** How to mark. */
-export interface MarkOptions {
+export interface MarkOptions extends WalkOptions {
   /**
    * The moment, in milliseconds since the epoch, before which a repository's manifest must have been linked to go when no tag needs it
    * (the tags of younger ones may be on the way); undefined where untagged manifests stay.
    */
   readonly untaggedBefore: (name: RepositoryName) => number | undefined;
-  /** Whether `Marks.strayLayers` is wanted. */
-  readonly findStrayLayers: boolean;
   readonly listener: MarkListener | undefined;
   readonly signal: AbortSignal | undefined;
 }
@@ -75,12 +72,15 @@ const MAX_REPOSITORIES_PER_JOB = 64;
 const JOBS_AT_LEAST = 32;
 const JOBS_AT_ONCE = 8;
 
-type Growing<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer Item)[] ? Item[] : T[K] };
+type Growing<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer Item)[] ? Item[] : T[K] extends ReadonlySet<infer Item> ? Set<Item> : T[K] };
 
 /** Finds everything that is live. One marker serves the several walks of one run. */
 export class Marker {
   readonly #local: LocalWalker;
   readonly #walker: StoreWalker | undefined;
+  /** What the walk before found, together and repository by repository. */
+  #last: { readonly marks: Marks; readonly found: readonly RepositoryMarks[] } = { marks: noMarks(), found: [] };
+  #walks = 0;
 
   /** @param walker Who walks over the repositories; left out where that is done here. */
   constructor(reader: StoreReader, walker?: StoreWalker) {
@@ -94,14 +94,39 @@ export class Marker {
   }
 
   /** Walks all repositories. Rejects when the store cannot be listed: nothing may be deleted then. */
-  async mark(options: MarkOptions): Promise<Marks> {
-    const marks: Growing<Marks> = { live: new Set(), names: [], empty: [], untagged: [], danglingRevisions: [], danglingTags: [], linkless: [], strayLayers: [], doubts: [] };
-    const { findStrayLayers } = options;
-    const tasks = (await this.walker.folders()).map((folder): RepositoryTask => ({ folder, untaggedBefore: options.untaggedBefore(folder.path as RepositoryName), findStrayLayers }));
-    for await (const found of this.#walkAll(tasks, options.signal)) {
-      merge(found, marks, options.listener);
+  async mark({ listener, ...how }: MarkOptions): Promise<Marks> {
+    const tasks = await this.#tasks({ ...how, onlyChanges: false });
+    const marks = noMarks();
+    const all: RepositoryMarks[] = [];
+    for await (const { path, found } of this.#walkAll(tasks, how.signal)) {
+      if (found === undefined) throw new Error(`${path}: a walk over the repository found nothing at all`);
+      all.push(found);
+      merge(found, marks, listener);
       await yieldToEventLoop();
     }
+    this.#last = { marks, found: all };
+    return marks;
+  }
+
+  /** Walks all repositories once more. Of those in which nothing changed counts what was found before. */
+  async markAgain(how: Pick<MarkOptions, "untaggedBefore" | "signal">): Promise<Marks> {
+    const tasks = await this.#tasks({ ...how, findStrayLayers: false, findFormerTags: false, onlyChanges: true });
+    const before = new Map(this.#last.found.map((found) => [found.name as string, found]));
+    const all: RepositoryMarks[] = [];
+    let isChanged = tasks.length !== before.size;
+    for await (const { path, found } of this.#walkAll(tasks, how.signal)) {
+      const known = found ?? before.get(path);
+      if (known === undefined) throw new Error(`${path}: a walk over the repository says that it is as it was, and it was not there`);
+      all.push(known);
+      isChanged ||= found !== undefined;
+    }
+    if (!isChanged) return this.#last.marks;
+    const marks = noMarks();
+    for (const found of all) {
+      merge(found, marks, undefined);
+      await yieldToEventLoop();
+    }
+    this.#last = { marks, found: all };
     return marks;
   }
 
@@ -110,15 +135,32 @@ export class Marker {
     return await this.#local.closure(name, digests);
   }
 
-  async *#walkAll(tasks: readonly RepositoryTask[], signal: AbortSignal | undefined): AsyncGenerator<RepositoryMarks> {
+  async #tasks({ untaggedBefore, onlyChanges, findStrayLayers, findFormerTags }: Omit<RepositoryTask, "folder" | "walk" | "untaggedBefore"> & Pick<MarkOptions, "untaggedBefore">): Promise<readonly RepositoryTask[]> {
+    const walk = ++this.#walks;
+    return (await this.walker.folders()).map((folder) => ({ folder, walk, onlyChanges, findStrayLayers, findFormerTags, untaggedBefore: untaggedBefore(folder.path as RepositoryName) }));
+  }
+
+  async *#walkAll(tasks: readonly RepositoryTask[], signal: AbortSignal | undefined): AsyncGenerator<WalkedRepository> {
     // Threads get many at once; who shares this thread with requests begins one after the other.
     const size = this.#walker === undefined ? 1 : Math.max(1, Math.min(MAX_REPOSITORIES_PER_JOB, Math.ceil(tasks.length / JOBS_AT_LEAST)));
     const results = mapInOrder(inPieces(tasks, size), JOBS_AT_ONCE, async (job) => {
       signal?.throwIfAborted();
-      return await this.walker.walk(job);
+      const answers = await this.walker.walk(job);
+      if (answers.length !== job.length) throw new Error(`a walk over ${job.length} repositories told of ${answers.length}`);
+      return job.map(({ folder }, index): WalkedRepository => ({ path: folder.path, found: answers[index] }));
     });
     for await (const found of results) yield* found;
   }
+}
+
+/** What was found in a repository; undefined where all is as it was. */
+interface WalkedRepository {
+  readonly path: string;
+  readonly found: RepositoryMarks | undefined;
+}
+
+function noMarks(): Growing<Marks> {
+  return { live: new Set(), names: [], empty: [], untagged: [], danglingRevisions: [], danglingTags: [], linkless: [], strayLayers: [], doubts: [] };
 }
 
 /** Items in pieces of so many. */
@@ -139,7 +181,7 @@ function merge(found: RepositoryMarks, marks: Growing<Marks>, listener: MarkList
     return;
   }
   listener?.repository(name);
-  for (const digest of found.untagged) marks.untagged.push({ name, digest, tags: found.tags });
+  for (const manifest of found.untagged) marks.untagged.push({ name, ...manifest, tags: found.tags });
   for (const [index, digest] of found.live.entries()) {
     marks.live.add(digest);
     listener?.marked(name, found.kinds[index] === "m" ? "manifest" : "blob", digest);

@@ -1,10 +1,9 @@
 import { mapConcurrently, yieldToEventLoop } from "../../lib/concurrently.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { RepositoryName, Tag } from "../../oci/name.ts";
-import { layerLink, tagIndexFolder } from "../layout.ts";
+import { layerLink } from "../layout.ts";
 import { mapInOrder } from "./in-order.ts";
-import { linkedDigests } from "./inventory.ts";
-import { inPieces, type Marks, type UntaggedRevision } from "./mark.ts";
+import { inPieces, type Marks } from "./mark.ts";
 import { statOrUndefined, type StoreReader } from "./store-reader.ts";
 import type { StoreWalker } from "./walker.ts";
 import type { Condemned } from "./state.ts";
@@ -49,7 +48,7 @@ export interface PlanSources {
  */
 export async function makePlan(sources: PlanSources, marks: Marks, oldBefore: Cutoff): Promise<Plan> {
   const { blobs, hollow, young } = await unneededBlobs(sources.walker, marks, oldBefore);
-  const plan: Plan = { blobs, links: unneededLinks(marks, young), hollow, revisions: await plannedRevisions(sources.reader, marks) };
+  const plan: Plan = { blobs, links: unneededLinks(marks, young), hollow, revisions: plannedRevisions(marks) };
   return await withoutYoungLinks(sources.reader, plan, oldBefore);
 }
 
@@ -123,32 +122,10 @@ function unneededLinks({ strayLayers, live }: Marks, young: ReadonlySet<Digest>)
   return links;
 }
 
-async function plannedRevisions(driver: StoreReader, marks: Marks): Promise<ReadonlyMap<Digest, readonly PlannedRevision[]>> {
+function plannedRevisions(marks: Marks): ReadonlyMap<Digest, readonly PlannedRevision[]> {
   const revisions = new Map<Digest, PlannedRevision[]>();
   const add = (digest: Digest, revision: PlannedRevision): void => void revisions.set(digest, [...(revisions.get(digest) ?? []), revision]);
-  for (const { name, untagged } of byRepository(marks.untagged)) {
-    const histories = await historiesOf(driver, name, untagged);
-    for (const { digest } of untagged) add(digest, { name, formerTags: histories.get(digest) ?? [], isDangling: false });
-  }
+  for (const { name, digest, formerTags } of marks.untagged) add(digest, { name, formerTags, isDangling: false });
   for (const { name, digest } of marks.danglingRevisions) add(digest, { name, formerTags: [], isDangling: true });
   return revisions;
-}
-
-function byRepository(untagged: readonly UntaggedRevision[]): { readonly name: RepositoryName; readonly untagged: UntaggedRevision[] }[] {
-  const groups = new Map<RepositoryName, UntaggedRevision[]>();
-  for (const revision of untagged) {
-    const group = groups.get(revision.name);
-    if (group === undefined) groups.set(revision.name, [revision]);
-    else group.push(revision);
-  }
-  return [...groups].map(([name, revisions]) => ({ name, untagged: revisions }));
-}
-
-/** Which tags once were which of these manifests. */
-async function historiesOf(driver: StoreReader, name: RepositoryName, untagged: readonly UntaggedRevision[]): Promise<ReadonlyMap<Digest, Tag[]>> {
-  const tagsByDigest = new Map<Digest, Tag[]>(untagged.map(({ digest }) => [digest, []]));
-  await mapConcurrently(untagged[0]?.tags ?? [], STATS_AT_ONCE, async (tag) => {
-    for (const digest of await linkedDigests(driver, tagIndexFolder(name, tag))) tagsByDigest.get(digest)?.push(tag);
-  });
-  return tagsByDigest;
 }

@@ -3,9 +3,9 @@ import { algorithmOf, type Digest, isDigest } from "../../oci/digest.ts";
 import { MAX_MANIFEST_BYTES } from "../../oci/manifest.ts";
 import type { RepositoryName, Tag } from "../../oci/name.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
-import { blobData, layerLink, revisionLink, tagCurrentLink } from "../layout.ts";
+import { blobData, layerLink, revisionLink, tagCurrentLink, tagIndexFolder } from "../layout.ts";
 import { type Doubt, messageOf } from "./doubt.ts";
-import { layersOf, revisionsOf, tagsOf } from "./inventory.ts";
+import { layersOf, linkedDigests, revisionsOf, tagsOf } from "./inventory.ts";
 import { type Facts, factsIn } from "./manifest-facts.ts";
 import { linkText, MAX_LINK_BYTES, statOrUndefined, type StoreReader } from "./store-reader.ts";
 
@@ -34,12 +34,18 @@ export class RepositoryWalk {
   /** What was read as a manifest here: another repository may hold the same bytes as a layer. */
   readonly #loaded = new Set<Digest>();
   #reads = 0;
+  #hasMissed = false;
 
   constructor(driver: StoreReader, name: RepositoryName, known: { readonly facts: Map<Digest, Facts>; readonly held: ReadonlySet<Digest> | undefined }) {
     this.#driver = driver;
     this.name = name;
     this.#facts = known.facts;
     this.#held = known.held;
+  }
+
+  /** Whether all that was looked for is there: then it is known by its digests, and what they need never changes. */
+  get isWhole(): boolean {
+    return !this.#hasMissed && [this.doubts, this.linkless, this.danglingRevisions, this.danglingTags].every((problems) => problems.length === 0);
   }
 
   doubt(path: string, problem: string): void {
@@ -110,6 +116,15 @@ export class RepositoryWalk {
     }
   }
 
+  /** For each of these manifests the tags that it once had. */
+  async formerTagsOf(manifests: readonly Digest[]): Promise<ReadonlyMap<Digest, readonly Tag[]>> {
+    const tagsByDigest = new Map<Digest, Tag[]>(manifests.map((digest) => [digest, []]));
+    if (manifests.length === 0) return tagsByDigest;
+    const histories = await mapConcurrently(this.tags, READS_AT_ONCE, async (tag) => ({ tag, digests: await linkedDigests(this.#driver, tagIndexFolder(this.name, tag)) }));
+    for (const { tag, digests } of histories) for (const digest of digests) tagsByDigest.get(digest)?.push(tag);
+    return tagsByDigest;
+  }
+
   /** Call it when all that is live is reached. */
   async findStrayLayers(): Promise<void> {
     this.strayLayers = (await layersOf(this.#driver, this.name)).filter((digest) => !this.reached.has(digest));
@@ -136,6 +151,7 @@ export class RepositoryWalk {
     });
     for (const digest of digests) {
       const facts = this.#facts.get(digest);
+      if (facts === undefined) this.#hasMissed = true;
       if (facts === undefined || this.#loaded.has(digest)) continue;
       this.#loaded.add(digest);
       if (facts.doubt !== undefined) this.doubts.push(facts.doubt);
@@ -205,6 +221,8 @@ export class RepositoryWalk {
 
   // Distribution stores what was pushed under another algorithm under its sha256 and leaves a link to it.
   async #reachAlias(digest: Digest): Promise<void> {
+    // Not known by its digest: the link may come, or change.
+    this.#hasMissed = true;
     await this.#readLinks([digest], {
       pathOf: (alias) => layerLink(this.name, alias),
       visit: (_, target) => {

@@ -24,7 +24,7 @@ export interface RepositoryMarks {
   readonly kinds: string;
   /** Every tag; left out where there is nothing untagged. */
   readonly tags: readonly Tag[];
-  readonly untagged: readonly Digest[];
+  readonly untagged: readonly UntaggedManifest[];
   readonly danglingRevisions: readonly Digest[];
   readonly danglingTags: readonly { readonly tag: Tag; readonly digest: Digest }[];
   readonly linkless: readonly Digest[];
@@ -33,13 +33,30 @@ export interface RepositoryMarks {
   readonly doubts: readonly Doubt[];
 }
 
+/** A manifest that no tag needs. */
+export interface UntaggedManifest {
+  readonly digest: Digest;
+  /** The tags that it once had; only where they were asked for. */
+  readonly formerTags: readonly Tag[];
+}
+
+/** What a walk is to find beside what is live. */
+export interface WalkOptions {
+  /** Whether `RepositoryMarks.strayLayers` is wanted. */
+  readonly findStrayLayers: boolean;
+  /** Whether `UntaggedManifest.formerTags` is wanted. */
+  readonly findFormerTags: boolean;
+}
+
 /** One repository to be walked over. */
-export interface RepositoryTask {
+export interface RepositoryTask extends WalkOptions {
   readonly folder: RepositoryFolder;
+  /** How many times all repositories were walked over, this time included. */
+  readonly walk: number;
+  /** Whether nothing is to be told of a repository in which all is as the walk before found it. */
+  readonly onlyChanges: boolean;
   /** See `MarkOptions.untaggedBefore`. */
   readonly untaggedBefore: number | undefined;
-  /** See `MarkOptions.findStrayLayers`. */
-  readonly findStrayLayers: boolean;
 }
 
 /** What the bytes of a blob are, as the store tells. */
@@ -53,7 +70,8 @@ export interface StoredBlob {
 export interface StoreWalker {
   /** Every folder that holds what repositories hold, in order. */
   folders(): Promise<readonly RepositoryFolder[]>;
-  walk(tasks: readonly RepositoryTask[]): Promise<readonly RepositoryMarks[]>;
+  /** Undefined stands for a repository that is as it was, see `RepositoryTask.onlyChanges`. */
+  walk(tasks: readonly RepositoryTask[]): Promise<readonly (RepositoryMarks | undefined)[]>;
   /** Every folder in which folders of blobs are. */
   shards(): Promise<readonly BlobShard[]>;
   /** The digests of the blobs that have folders. */
@@ -66,8 +84,8 @@ export interface StoreWalker {
 export class LocalWalker implements StoreWalker {
   readonly #reader: StoreReader;
   readonly #facts = new Map<Digest, Facts>();
-  /** The manifests that repositories held when they were walked over last. */
-  readonly #held = new Map<RepositoryName, ReadonlySet<Digest>>();
+  /** How repositories were when they were walked over last. */
+  readonly #last = new Map<RepositoryName, Sighting>();
 
   constructor(reader: StoreReader) {
     this.#reader = reader;
@@ -77,7 +95,7 @@ export class LocalWalker implements StoreWalker {
     return await repositoryFolders(this.#reader);
   }
 
-  async walk(tasks: readonly RepositoryTask[]): Promise<readonly RepositoryMarks[]> {
+  async walk(tasks: readonly RepositoryTask[]): Promise<readonly (RepositoryMarks | undefined)[]> {
     return await mapConcurrently(tasks, 1, (task) => this.#walk(task));
   }
 
@@ -96,21 +114,28 @@ export class LocalWalker implements StoreWalker {
     return await mapConcurrently(digests, STATS_AT_ONCE, async (digest) => storedBlob(digest, await statOrUndefined(reader, blobData(digest))));
   }
 
-  async #walk({ folder, untaggedBefore, findStrayLayers }: RepositoryTask): Promise<RepositoryMarks> {
+  async #walk({ folder, walk: number, untaggedBefore, ...options }: RepositoryTask): Promise<RepositoryMarks | undefined> {
     // A folder of another name is walked like any other, so that going on keeps what it links to.
     const name = folder.path as RepositoryName;
-    const walk = new RepositoryWalk(this.#reader, name, { facts: this.#facts, held: this.#held.get(name) });
+    const last = this.#last.get(name);
+    const walk = new RepositoryWalk(this.#reader, name, { facts: this.#facts, held: last?.revisions });
     if (!isName(folder.path) && folder.parts.includes("_manifests")) walk.doubt(`${REPOSITORIES}/${folder.path}`, "the folder holds manifests, but its name is not one that a repository can have");
     await walk.findRevisions();
-    this.#held.set(name, walk.revisions);
     await walk.findTags();
     const roots = untaggedBefore === undefined ? walk.revisions : await walk.linkedSince(untaggedBefore);
-    await walk.reach([...roots, ...walk.targets]);
+    const now: Sighting = { number, revisions: walk.revisions, tags: walk.tags, targets: walk.targets, roots: new Set(roots) };
+    if (options.onlyChanges && last?.number === number - 1 && walk.isWhole && isSame(last, now)) {
+      this.#last.set(name, now);
+      return undefined;
+    }
+    await walk.reach([...now.roots, ...walk.targets]);
     await walk.reachReferrers();
     // Where anything is in doubt nothing of the repository may go.
     if (walk.doubts.length > 0) await walk.reachAll();
-    else if (findStrayLayers && folder.parts.includes("_layers")) await walk.findStrayLayers();
-    return marksOf(walk);
+    else if (options.findStrayLayers && folder.parts.includes("_layers")) await walk.findStrayLayers();
+    if (walk.isWhole) this.#last.set(name, now);
+    else this.#last.delete(name);
+    return await marksOf(walk, options);
   }
 
   /** Manifests of a repository with everything that they need and that refers to them; for what was rescued at the last moment. */
@@ -124,17 +149,40 @@ export class LocalWalker implements StoreWalker {
   }
 }
 
-function marksOf(walk: RepositoryWalk): RepositoryMarks {
+/** What decides which of a repository's manifests are live. What those need is theirs for ever. */
+interface Sighting {
+  /** Of the walk. */
+  readonly number: number;
+  readonly revisions: ReadonlySet<Digest>;
+  readonly tags: readonly Tag[];
+  readonly targets: ReadonlySet<Digest>;
+  readonly roots: ReadonlySet<Digest>;
+}
+
+function isSame(one: Sighting, other: Sighting): boolean {
+  return isSameSet(one.revisions, other.revisions) && isSameSet(one.targets, other.targets) && isSameSet(one.roots, other.roots) && isSameList(one.tags, other.tags);
+}
+
+function isSameSet<T>(one: ReadonlySet<T>, other: ReadonlySet<T>): boolean {
+  return one.size === other.size && one.isSubsetOf(other);
+}
+
+function isSameList<T>(one: readonly T[], other: readonly T[]): boolean {
+  return one.length === other.length && one.every((item, index) => item === other[index]);
+}
+
+async function marksOf(walk: RepositoryWalk, { findFormerTags }: WalkOptions): Promise<RepositoryMarks> {
   const { name, revisions, reached, manifests, doubts } = walk;
   const isCertain = doubts.length === 0;
   const untagged = [...revisions].filter((digest) => !reached.has(digest));
+  const formerTags = findFormerTags ? await walk.formerTagsOf(untagged) : undefined;
   return {
     name,
     isEmpty: revisions.size === 0 && walk.tags.length === 0 && isCertain,
     live: [...reached],
     kinds: Array.from(reached, (digest) => (manifests.has(digest) ? "m" : "b")).join(""),
     tags: untagged.length === 0 ? [] : walk.tags,
-    untagged,
+    untagged: untagged.map((digest) => ({ digest, formerTags: formerTags?.get(digest) ?? [] })),
     danglingRevisions: isCertain ? walk.danglingRevisions : [],
     danglingTags: isCertain ? walk.danglingTags : [],
     linkless: isCertain ? walk.linkless : [],
