@@ -15,7 +15,7 @@ import { MarkThreads } from "./mark-threads.ts";
 
 const OPTIONS: MarkOptions = { untaggedBefore: () => Number.POSITIVE_INFINITY, findStrayLayers: true, findFormerTags: true, listener: undefined, signal: undefined };
 
-const A = parseName("a");
+const [A, B] = [parseName("a"), parseName("b")];
 const T = parseTag("t");
 
 let root: string;
@@ -85,6 +85,10 @@ describe("walking again finds what a first walk would", () => {
   const changes: Readonly<Record<string, () => Promise<void>>> = {
     nothing: async () => undefined,
     "a tag is moved": async () => await driver.putContent(tagCurrentLink(A, T), imageOf("a", undefined).digest),
+    "two tags swap what they point to": async () => {
+      await driver.putContent(tagCurrentLink(B, T), imageOf("b", "t2").digest);
+      await driver.putContent(tagCurrentLink(B, parseTag("t2")), indexOf(imageOf("c", "child")).digest);
+    },
     "a tag is added": async () => await driver.putContent(tagCurrentLink(A, parseTag("new")), imageOf("a", undefined).digest),
     "a tag is deleted": async () => await driver.delete(tagFolder(A, T)),
     "a tag's link is deleted, and its folder stays": async () => await driver.delete(tagCurrentLink(A, T)),
@@ -100,9 +104,9 @@ describe("walking again finds what a first walk would", () => {
   };
   for (const [what, change] of Object.entries(changes)) {
     test(what, async () => {
-      await using threads = new MarkThreads({ rootdirectory: root, inBackground: false });
       for (const untaggedBefore of [undefined, Number.POSITIVE_INFINITY, Date.now() - 3_600_000]) {
         const how = { ...OPTIONS, findStrayLayers: false, findFormerTags: false, untaggedBefore: () => untaggedBefore };
+        await using threads = new MarkThreads({ rootdirectory: root, inBackground: false });
         for (const marker of [new Marker(driver), new Marker(driver, threads)]) {
           rmSync(join(root, "docker"), { recursive: true, force: true });
           for (const tag of ["t", undefined]) await addImage("a", tag);

@@ -5,13 +5,14 @@ import { MEDIA_TYPES } from "../../oci/media-types.ts";
 import { parseName, parseTag, type RepositoryName } from "../../oci/name.ts";
 import type { StorageDriver } from "../../storage/driver.ts";
 import { openInMemoryDriver } from "../../storage/inmemory/driver.ts";
+import { parentPath } from "../../storage/paths.ts";
 import { SILENT_LOGGER } from "../../telemetry/log.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
 import { blobData, blobFolder, layerLink, REPOSITORIES, revisionLink, tagCurrentLink, tagIndexLink } from "../layout.ts";
 import { collectGarbage, CollectionDoubtError, CollectorBusyError, type CollectOptions } from "./collector.ts";
 import { CollectorGate } from "./gate.ts";
 import { tagsOf } from "./inventory.ts";
-import { GC_FOLDER, readState, writePresence, writeState } from "./state.ts";
+import { type CollectorState, GC_FOLDER, readState, writePresence, writeState } from "./state.ts";
 
 const NAME = parseName("a/b");
 const DEFAULTS: CollectOptions = { dryRun: false, untaggedAgeMs: () => undefined, keepGoing: false, graceMs: 0, pollMs: 0, clock: SYSTEM_CLOCK, log: SILENT_LOGGER };
@@ -130,6 +131,18 @@ describe("collectGarbage", () => {
     await store.manifest({ mediaType: MEDIA_TYPES.ociIndex, manifests }, { tag: "cache" });
     expect(await store.collect({ deleteUntagged: true })).toMatchObject({ eligibleBlobs: 0, deletedBlobs: 0 });
     for (const digest of [layer, child.digest, ...child.blobs]) expect(await store.has(digest)).toBe(true);
+  });
+
+  test("keeps what a manifest needs that is a layer of one image and a child of an index, whichever is looked at first", async () => {
+    for (const tags of [["a", "b"], ["b", "a"]] as const) {
+      const store = new Store();
+      const child = await store.image("child");
+      const image = await store.manifest({ mediaType: MEDIA_TYPES.ociManifest, config: { mediaType: "x/y", digest: await store.blob("config"), size: 1 }, layers: [{ mediaType: "x/y", digest: child.digest, size: 1 }] }, { tag: tags[0] });
+      const index = await store.index([child.digest], tags[1]);
+      await store.driver.delete(parentPath(revisionLink(NAME, child.digest)));
+      expect(await store.collect({ deleteUntagged: true })).toMatchObject({ eligibleBlobs: 0 });
+      for (const digest of [image, index, child.digest, ...child.blobs]) expect(await store.has(digest)).toBe(true);
+    }
   });
 
   test("keeps what a tag points to although the link of the manifest is gone", async () => {
@@ -284,6 +297,19 @@ function overridden(driver: StorageDriver, methods: Partial<StorageDriver>): Sto
   });
 }
 
+/** A store whose collector is held up between its phases: when the list was published, and right before the first claim. */
+function betweenPhases(driver: StorageDriver, phases: { readonly condemned: () => Promise<void>; readonly toBeClaimed: () => Promise<void> }): StorageDriver {
+  const waiting = new Set(["condemned", "claimed"]);
+  return overridden(driver, {
+    putContent: async (path, content, options) => {
+      const state = path === `${GC_FOLDER}/state` ? (JSON.parse(String(content)) as CollectorState) : undefined;
+      if (state !== undefined && state.claimed > 0 && waiting.delete("claimed")) await phases.toBeClaimed();
+      await driver.putContent(path, content, options);
+      if (state !== undefined && state.condemned > 0 && waiting.delete("condemned")) await phases.condemned();
+    },
+  });
+}
+
 /** A clock on which something happens when the run waits. */
 function clockThat(onSleep: (ms: number) => Promise<void>): Clock {
   return { now: () => Date.now(), sleep: async (ms) => await onSleep(ms) };
@@ -374,6 +400,60 @@ describe("interleavings", () => {
     expect(await store.collect({ clock, graceMs: 10, deleteUntagged: true })).toMatchObject({ deletedManifests: 0, deletedBlobs: 0, rescued: 1 });
     for (const digest of [outer, inner, one.digest, two.digest, signature.digest]) expect(await store.holds(digest)).toBe(true);
     for (const digest of [...one.blobs, ...signature.blobs]) expect(await store.has(digest)).toBe(true);
+  });
+
+  // Deleting leaves a folder behind on a file system, and not in an object store; a tag that points to nothing makes the second walk a complete one.
+  for (const [leaves, isWhole] of [["the folder", true], ["the folder", false], ["nothing", true], ["nothing", false]] as const) {
+    test(`a manifest deleted in the grace and pushed again before its claim spares its signature and the children of its children (deleting leaves ${leaves}, ${isWhole ? "all else is there" : "a tag points to nothing"})`, async () => {
+      const store = new Store();
+      const image = await store.image("image");
+      const inner = await store.index([image.digest]);
+      const outer = await store.index([inner]);
+      const signature = await store.image("signature", { subject: outer });
+      if (!isWhole) await store.driver.putContent(tagCurrentLink(NAME, parseTag("broken")), digestOf("nothing"));
+      const link = revisionLink(NAME, outer);
+      const gate = store.gate();
+      const between = betweenPhases(store.driver, {
+        condemned: async () => await store.driver.delete(leaves === "nothing" ? parentPath(link) : link),
+        toBeClaimed: async () => {
+          for (const digest of [outer, inner]) expect(await gate.keep("blob", digest)).toBe(true);
+          expect(await gate.keep("revision", outer)).toBe(true);
+          expect(await store.index([inner], "again")).toBe(outer);
+        },
+      });
+      await collectGarbage(between, { ...DEFAULTS, untaggedAgeMs: () => 0 });
+      for (const digest of [outer, inner, image.digest, signature.digest]) expect(await store.holds(digest)).toBe(true);
+      for (const digest of [outer, inner, image.digest, ...image.blobs, signature.digest, ...signature.blobs]) expect(await store.has(digest)).toBe(true);
+    });
+  }
+
+  test("a manifest that comes before the claim of the signature that waited for it spares that, and what refers to that", async () => {
+    const store = new Store();
+    const other = parseName("other");
+    const config = digestOf("config late");
+    const text = JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.ociManifest, config: { mediaType: MEDIA_TYPES.octetStream, digest: config, size: 1 }, layers: [] });
+    const signature = await store.image("signature", { subject: digestOf(text) });
+    const second = await store.image("signature of the signature", { subject: signature.digest });
+    const unwanted = await store.image("unwanted", { subject: digestOf("never comes") });
+    // The same manifest goes from another repository, in which it has no tag.
+    expect(await store.manifest(JSON.parse(text) as object, { name: other })).toBe(digestOf(text));
+    const gate = store.gate();
+    const between = betweenPhases(store.driver, {
+      condemned: async () => undefined,
+      toBeClaimed: async () => {
+        expect(await gate.keep("blob", digestOf(text))).toBe(true);
+        expect(await gate.keep("revision", digestOf(text))).toBe(true);
+        await store.blob("config late");
+        await store.manifest(JSON.parse(text) as object, { tag: "late" });
+      },
+    });
+    await collectGarbage(between, { ...DEFAULTS, untaggedAgeMs: () => 0 });
+    for (const { digest, blobs } of [signature, second]) {
+      expect(await store.holds(digest)).toBe(true);
+      for (const needed of [digest, ...blobs]) expect(await store.has(needed)).toBe(true);
+    }
+    expect(await store.has(config)).toBe(true);
+    expect(await store.holds(unwanted.digest)).toBe(false);
   });
 
   test("a blob pushed again in the grace is spared: its link is young", async () => {

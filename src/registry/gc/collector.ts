@@ -169,7 +169,8 @@ class CollectorRun {
     const { clock, pollMs } = this.#options;
     const activeSince = clock.now();
     let marks = await this.#mark({ findFormerTags: true });
-    let plan = await this.#makePlan(marks);
+    const firstPlan = await this.#makePlan(marks);
+    let plan = firstPlan;
     await alone;
     this.#announce(marks, plan);
     const condemned = condemnedBy(plan);
@@ -181,7 +182,7 @@ class CollectorRun {
       await this.#grace();
       marks = await this.#markAgain();
       plan = await withoutYoungLinks(this.#reader, withoutLive(plan, marks), this.#oldBefore);
-      await this.#sweep(condemned, plan);
+      await this.#sweep(condemned, plan, firstPlan);
     }
     return this.#result(marks, plan, await this.#sweepDebris(marks, plan));
   }
@@ -263,9 +264,9 @@ class CollectorRun {
     signal?.throwIfAborted();
   }
 
-  async #sweep(condemned: readonly Condemned[], plan: Plan): Promise<void> {
-    // What rescued manifests need, and what refers to them.
-    const spared = new Set<Digest>();
+  /** @param firstPlan By which was condemned: what was deleted and pushed again since is in no later one. */
+  async #sweep(condemned: readonly Condemned[], plan: Plan, firstPlan: Plan): Promise<void> {
+    let spared: ReadonlySet<Digest> = new Set();
     if (!(await hasLiveServer(this.#driver, this.#options.clock.now()))) this.#pace = PACE_ALONE;
     for (let start = 0; start < condemned.length; ) {
       this.#options.signal?.throwIfAborted();
@@ -273,7 +274,7 @@ class CollectorRun {
       await this.#publish({ claimed: start + batch.length });
       const keys = await readRescued(this.#driver, this.#state.run);
       this.#counts.rescued += batch.filter((item) => keys.has(condemnedKey(item.kind, item.digest))).length;
-      if (batch[0]?.kind === "revision") await this.#spareNeeded(plan, keys, spared);
+      if (batch[0]?.kind === "revision") spared = await this.#neededAgain(firstPlan, keys);
       await this.#sweepBatch(batch.filter(({ kind, digest }) => !keys.has(condemnedKey(kind, digest)) && !spared.has(digest)), plan);
       start += batch.length;
       await this.#publish({ swept: start });
@@ -281,13 +282,24 @@ class CollectorRun {
     }
   }
 
-  async #spareNeeded(plan: Plan, keys: ReadonlySet<string>, spared: Set<Digest>): Promise<void> {
-    const rescued = new Map<RepositoryName, Digest[]>();
-    for (const [digest, revisions] of plan.revisions) {
-      if (!keys.has(condemnedKey("revision", digest))) continue;
-      for (const { name } of revisions) rescued.set(name, [...(rescued.get(name) ?? []), digest]);
+  /** What manifests need, and what refers to them, that were rescued, or came meanwhile and were waited for by their signatures. */
+  async #neededAgain({ revisions }: Plan, rescued: ReadonlySet<string>): Promise<ReadonlySet<Digest>> {
+    const roots = new Map<RepositoryName, Set<Digest>>();
+    const addRoot = (name: RepositoryName, digest: Digest): void => void roots.set(name, (roots.get(name) ?? new Set()).add(digest));
+    const subjects: { readonly name: RepositoryName; readonly subject: Digest }[] = [];
+    for (const [digest, planned] of revisions) {
+      const isRescued = rescued.has(condemnedKey("revision", digest));
+      for (const { name, subject } of planned) {
+        if (isRescued) addRoot(name, digest);
+        else if (subject !== undefined && !isPlanned(revisions, name, subject)) subjects.push({ name, subject });
+      }
     }
-    for (const [name, digests] of rescued) for (const needed of await this.#marker.closure(name, digests)) spared.add(needed);
+    await mapConcurrently(subjects, REVISIONS_AT_ONCE, async ({ name, subject }) => {
+      if ((await statOrUndefined(this.#driver, revisionLink(name, subject))) !== undefined) addRoot(name, subject);
+    });
+    const needed = new Set<Digest>();
+    for (const [name, digests] of roots) for (const digest of await this.#marker.closure(name, digests)) needed.add(digest);
+    return needed;
   }
 
   async #sweepBatch(batch: readonly Condemned[], plan: Plan): Promise<void> {
@@ -386,6 +398,10 @@ class CollectorRun {
       durationMs: this.#options.clock.now() - this.#startedAt,
     };
   }
+}
+
+function isPlanned(revisions: Plan["revisions"], name: RepositoryName, digest: Digest): boolean {
+  return revisions.get(digest)?.some((revision) => revision.name === name) === true;
 }
 
 function untaggedCount(plan: Plan): number {

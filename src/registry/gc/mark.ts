@@ -78,8 +78,8 @@ type Growing<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer Item)
 export class Marker {
   readonly #local: LocalWalker;
   readonly #walker: StoreWalker | undefined;
-  /** What the walk before found, together and repository by repository. */
-  #last: { readonly marks: Marks; readonly found: readonly RepositoryMarks[] } = { marks: noMarks(), found: [] };
+  /** What was found, together and repository by repository, until it was looked for again. */
+  #first: { readonly marks: Marks; readonly found: readonly RepositoryMarks[] } | undefined;
   #walks = 0;
 
   /** @param walker Who walks over the repositories; left out where that is done here. */
@@ -104,14 +104,16 @@ export class Marker {
       merge(found, marks, listener);
       await yieldToEventLoop();
     }
-    this.#last = { marks, found: all };
+    this.#first = { marks, found: all };
     return marks;
   }
 
-  /** Walks all repositories once more. Of those in which nothing changed counts what was found before. */
+  /** Walks all repositories once more. Of those in which nothing changed since `mark` counts what was found then. */
   async markAgain(how: Pick<MarkOptions, "untaggedBefore" | "signal">): Promise<Marks> {
-    const tasks = await this.#tasks({ ...how, findStrayLayers: false, findFormerTags: false, onlyChanges: true });
-    const before = new Map(this.#last.found.map((found) => [found.name as string, found]));
+    const first = this.#first;
+    this.#first = undefined;
+    const tasks = await this.#tasks({ ...how, findStrayLayers: false, findFormerTags: false, onlyChanges: first !== undefined });
+    const before = new Map(first?.found.map((found) => [found.name as string, found]));
     const all: RepositoryMarks[] = [];
     let isChanged = tasks.length !== before.size;
     for await (const { path, found } of this.#walkAll(tasks, how.signal)) {
@@ -119,14 +121,14 @@ export class Marker {
       if (known === undefined) throw new Error(`${path}: a walk over the repository says that it is as it was, and it was not there`);
       all.push(known);
       isChanged ||= found !== undefined;
+      await yieldToEventLoop();
     }
-    if (!isChanged) return this.#last.marks;
+    if (first !== undefined && !isChanged) return first.marks;
     const marks = noMarks();
     for (const found of all) {
       merge(found, marks, undefined);
       await yieldToEventLoop();
     }
-    this.#last = { marks, found: all };
     return marks;
   }
 

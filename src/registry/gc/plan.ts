@@ -11,6 +11,8 @@ import type { Condemned } from "./state.ts";
 /** A manifest that is to leave a repository. */
 export interface PlannedRevision {
   readonly name: RepositoryName;
+  /** What it refers to. */
+  readonly subject: Digest | undefined;
   /** The tags that it once had. */
   readonly formerTags: readonly Tag[];
   /** Whether there is only a link, and no bytes. */
@@ -125,7 +127,7 @@ function unneededLinks({ strayLayers, live }: Marks, young: ReadonlySet<Digest>)
 function plannedRevisions(marks: Marks): ReadonlyMap<Digest, readonly PlannedRevision[]> {
   const revisions = new Map<Digest, PlannedRevision[]>();
   const add = (digest: Digest, revision: PlannedRevision): void => void revisions.set(digest, [...(revisions.get(digest) ?? []), revision]);
-  for (const { name, digest, formerTags } of marks.untagged) add(digest, { name, formerTags, isDangling: false });
-  for (const { name, digest } of marks.danglingRevisions) add(digest, { name, formerTags: [], isDangling: true });
+  for (const { digest, ...revision } of marks.untagged) add(digest, { ...revision, isDangling: false });
+  for (const { name, digest } of marks.danglingRevisions) add(digest, { name, subject: undefined, formerTags: [], isDangling: true });
   return revisions;
 }

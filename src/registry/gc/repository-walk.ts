@@ -72,13 +72,13 @@ export class RepositoryWalk {
   }
 
   /** The manifests that were linked at a moment or later. */
-  async linkedSince(moment: number): Promise<Iterable<Digest>> {
-    if (moment === Number.POSITIVE_INFINITY) return [];
+  async linkedSince(moment: number): Promise<ReadonlySet<Digest>> {
+    if (moment === Number.POSITIVE_INFINITY) return new Set();
     const ages = await mapConcurrently(this.revisions, READS_AT_ONCE, async (digest) => {
       const info = await statOrUndefined(this.#driver, revisionLink(this.name, digest));
       return info !== undefined && info.modifiedAt.getTime() >= moment ? digest : undefined;
     });
-    return ages.filter((digest) => digest !== undefined);
+    return new Set(ages.filter((digest) => digest !== undefined));
   }
 
   /** Marks manifests and everything that they need. */
@@ -86,7 +86,8 @@ export class RepositoryWalk {
     for (const root of roots) {
       const waiting = [root];
       for (let digest = waiting.pop(); digest !== undefined; digest = waiting.pop()) {
-        if (this.reached.has(digest)) continue;
+        // What was reached as a plain blob may turn out to be the child of an index.
+        if (this.reached.has(digest) && (this.manifests.has(digest) || !this.#loaded.has(digest))) continue;
         this.reached.add(digest);
         const facts = this.#loaded.has(digest) ? this.#facts.get(digest) : undefined;
         if (facts === undefined) {
@@ -97,7 +98,7 @@ export class RepositoryWalk {
         for (const blob of facts.blobs) waiting.push(blob);
         if (facts.children.length === 0) continue;
         // Also without a link of its own: the index shows that it is one of this repository's.
-        await this.load(facts.children.filter((child) => child.isManifest && !this.reached.has(child.digest)).map((child) => child.digest));
+        await this.load(facts.children.filter((child) => child.isManifest && !this.manifests.has(child.digest)).map((child) => child.digest));
         for (const child of facts.children) waiting.push(child.digest);
       }
     }
@@ -116,11 +117,19 @@ export class RepositoryWalk {
     }
   }
 
+  /** What a manifest of the repository refers to. */
+  subjectOf(digest: Digest): Digest | undefined {
+    return this.#facts.get(digest)?.subject;
+  }
+
   /** For each of these manifests the tags that it once had. */
   async formerTagsOf(manifests: readonly Digest[]): Promise<ReadonlyMap<Digest, readonly Tag[]>> {
     const tagsByDigest = new Map<Digest, Tag[]>(manifests.map((digest) => [digest, []]));
     if (manifests.length === 0) return tagsByDigest;
-    const histories = await mapConcurrently(this.tags, READS_AT_ONCE, async (tag) => ({ tag, digests: await linkedDigests(this.#driver, tagIndexFolder(this.name, tag)) }));
+    const histories = await mapConcurrently(this.tags, READS_AT_ONCE, async (tag) => {
+      const former = await linkedDigests(this.#driver, tagIndexFolder(this.name, tag));
+      return { tag, digests: former.filter((digest) => tagsByDigest.has(digest)) };
+    });
     for (const { tag, digests } of histories) for (const digest of digests) tagsByDigest.get(digest)?.push(tag);
     return tagsByDigest;
   }

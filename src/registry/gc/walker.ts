@@ -36,6 +36,8 @@ export interface RepositoryMarks {
 /** A manifest that no tag needs. */
 export interface UntaggedManifest {
   readonly digest: Digest;
+  /** What it refers to. */
+  readonly subject: Digest | undefined;
   /** The tags that it once had; only where they were asked for. */
   readonly formerTags: readonly Tag[];
 }
@@ -123,18 +125,17 @@ export class LocalWalker implements StoreWalker {
     await walk.findRevisions();
     await walk.findTags();
     const roots = untaggedBefore === undefined ? walk.revisions : await walk.linkedSince(untaggedBefore);
-    const now: Sighting = { number, revisions: walk.revisions, tags: walk.tags, targets: walk.targets, roots: new Set(roots) };
-    if (options.onlyChanges && last?.number === number - 1 && walk.isWhole && isSame(last, now)) {
-      this.#last.set(name, now);
+    const seen = { number, revisions: walk.revisions, tags: walk.tags, targets: walk.targets, roots };
+    if (options.onlyChanges && last?.number === number - 1 && last.isWhole && walk.isWhole && isSame(last, seen)) {
+      this.#last.set(name, { ...seen, isWhole: true });
       return undefined;
     }
-    await walk.reach([...now.roots, ...walk.targets]);
+    await walk.reach([...roots, ...walk.targets]);
     await walk.reachReferrers();
     // Where anything is in doubt nothing of the repository may go.
     if (walk.doubts.length > 0) await walk.reachAll();
     else if (options.findStrayLayers && folder.parts.includes("_layers")) await walk.findStrayLayers();
-    if (walk.isWhole) this.#last.set(name, now);
-    else this.#last.delete(name);
+    this.#last.set(name, { ...seen, isWhole: walk.isWhole });
     return await marksOf(walk, options);
   }
 
@@ -157,9 +158,11 @@ interface Sighting {
   readonly tags: readonly Tag[];
   readonly targets: ReadonlySet<Digest>;
   readonly roots: ReadonlySet<Digest>;
+  /** See `RepositoryWalk.isWhole`. */
+  readonly isWhole: boolean;
 }
 
-function isSame(one: Sighting, other: Sighting): boolean {
+function isSame(one: Omit<Sighting, "isWhole">, other: Omit<Sighting, "isWhole">): boolean {
   return isSameSet(one.revisions, other.revisions) && isSameSet(one.targets, other.targets) && isSameSet(one.roots, other.roots) && isSameList(one.tags, other.tags);
 }
 
@@ -182,7 +185,7 @@ async function marksOf(walk: RepositoryWalk, { findFormerTags }: WalkOptions): P
     live: [...reached],
     kinds: Array.from(reached, (digest) => (manifests.has(digest) ? "m" : "b")).join(""),
     tags: untagged.length === 0 ? [] : walk.tags,
-    untagged: untagged.map((digest) => ({ digest, formerTags: formerTags?.get(digest) ?? [] })),
+    untagged: untagged.map((digest) => ({ digest, subject: walk.subjectOf(digest), formerTags: formerTags?.get(digest) ?? [] })),
     danglingRevisions: isCertain ? walk.danglingRevisions : [],
     danglingTags: isCertain ? walk.danglingTags : [],
     linkless: isCertain ? walk.linkless : [],
