@@ -71,7 +71,7 @@ export class BlobLinks implements Blobs {
     for await (const source of from) {
       if (++asked % SOURCES_PER_TURN === 0) await yieldToEventLoop();
       const stored = await this.#links.read(layerLink(source, digest));
-      if (stored === undefined || !(await this.#keeps(stored))) continue;
+      if (stored === undefined || !(await this.#keeps(digest, stored))) continue;
       const sizeBytes = await this.#store.storedSize(stored);
       if (sizeBytes === undefined) continue;
       await withStorageErrors(() => this.#links.write(layerLink(name, digest), stored));
@@ -87,8 +87,11 @@ export class BlobLinks implements Blobs {
 
   /** Whether the repository has the link and the store has the bytes, asked now, and both will stay. */
   async has(name: RepositoryName, digest: Digest): Promise<boolean> {
+    // The link goes by its own digest, and is looked at when it is kept.
+    if (!(await this.#keeps(digest))) return false;
     const stored = await this.#links.read(layerLink(name, digest));
-    return stored !== undefined && (await this.#keeps(stored)) && (await this.#store.storedSize(stored)) !== undefined;
+    if (stored === undefined || (stored !== digest && !(await this.#keeps(stored)))) return false;
+    return (await this.#store.storedSize(stored)) !== undefined;
   }
 
   /** Makes a blob readable in a repository, durably. The caller has seen the bytes. */
@@ -106,7 +109,7 @@ export class BlobLinks implements Blobs {
     const blob = await found;
     if (blob === undefined || this.#gate.isIdle) return blob;
     // Kept from now on; until now it may have been taken.
-    return (await this.#gate.keep("blob", blob.stored)) ? await this.#find(name, digest) : undefined;
+    return (await this.#keeps(digest, blob.stored)) ? await this.#find(name, digest) : undefined;
   }
 
   #find(name: RepositoryName, digest: Digest): LinkedBlob | Promise<LinkedBlob | undefined> {
@@ -122,7 +125,8 @@ export class BlobLinks implements Blobs {
     return sizeBytes === undefined ? undefined : { stored, sizeBytes };
   }
 
-  async #keeps(digest: Digest): Promise<boolean> {
-    return this.#gate.isIdle || (await this.#gate.keep("blob", digest));
+  async #keeps(...digests: readonly Digest[]): Promise<boolean> {
+    for (const digest of new Set(digests)) if (!this.#gate.isIdle && !(await this.#gate.keep("blob", digest))) return false;
+    return true;
   }
 }

@@ -124,15 +124,29 @@ export class ManifestStore implements Manifests {
     await tags.point(name, saved.tags, digest);
   }
 
-  /** A collector that did not see the link may have taken what was there before it: look once more, now that it is there. */
+  /** A collector that did not see the link may have taken what was there before it, or the link: look once more, now that it is there. */
   async #checkAgain(name: RepositoryName, manifest: Manifest, digest: Digest): Promise<void> {
-    const { links, store, referrers } = this.#parts;
-    const missing = await this.#missing(name, manifest, digest);
-    if ((await store.storedSize(digest)) === undefined) missing.push(digest);
-    if (missing.length === 0) return;
-    await links.delete(revisionLink(name, digest));
-    if (manifest.subject !== undefined) await referrers.remove(name, manifest.subject.digest, digest);
-    throw missingContent(missing);
+    const { links, referrers } = this.#parts;
+    const link = revisionLink(name, digest);
+    for (;;) {
+      const missing = await this.#missing(name, manifest, digest);
+      if (!(await this.#isStored(link, digest))) missing.push(digest);
+      // Tidying up may just have taken the old entry of a list for one that leads nowhere.
+      if (missing.length === 0 && manifest.subject !== undefined) await referrers.add(name, manifest.subject.digest, digest);
+      if (missing.length === 0) return;
+      await links.delete(link);
+      if (manifest.subject !== undefined) await referrers.remove(name, manifest.subject.digest, digest);
+      const isComplete = (await this.#missing(name, manifest, digest)).length === 0 && (await this.#parts.store.storedSize(digest)) !== undefined;
+      if (!isComplete) throw missingContent(missing);
+      // By now it is all there: somebody else pushed it, and the link that was taken back may have been theirs.
+      await links.write(link, digest);
+      if (manifest.subject !== undefined) await referrers.add(name, manifest.subject.digest, digest);
+    }
+  }
+
+  async #isStored(link: string, digest: Digest): Promise<boolean> {
+    const { links, store } = this.#parts;
+    return (await this.#keeps("blob", digest)) && (await links.has(link, digest)) && (await store.storedSize(digest)) !== undefined;
   }
 
   /** What is not there, or will not stay, of a manifest and all that it needs. */
@@ -140,6 +154,7 @@ export class ManifestStore implements Manifests {
     const { blobs, children } = requirementsOf(manifest, this.#options.validation);
     const missing: Digest[] = [];
     if (!(await this.#keeps("revision", digest))) missing.push(digest);
+    if (!this.#parts.gate.isIdle) await this.#keepOptional(manifest, new Set([...blobs, ...children.map((child) => child.digest)]));
     const absent = new Set<Digest>();
     const lookFor = async (each: Digest, isThere: () => Promise<boolean>): Promise<void> => {
       if (absent.size < MAX_MISSING && !(await isThere())) absent.add(each);
@@ -150,11 +165,18 @@ export class ManifestStore implements Manifests {
     return missing;
   }
 
+  /** What need not be there, and is needed if it is, must not be collected any more either. */
+  async #keepOptional(manifest: Manifest, required: ReadonlySet<Digest>): Promise<void> {
+    const optional = referencesOf(manifest).filter(({ digest }) => !required.has(digest));
+    await mapConcurrently(optional, LOOKUPS_AT_ONCE, async ({ digest }) => {
+      if (manifest.kind === "index") await this.#keeps("revision", digest);
+      await this.#keeps("blob", digest);
+    });
+  }
+
   async #hasChild(name: RepositoryName, { digest, mayBeBlob }: RequiredChild): Promise<boolean> {
-    const { links, store, blobs } = this.#parts;
-    const stays = (await this.#keeps("revision", digest)) && (await this.#keeps("blob", digest));
-    if (stays && (await links.has(revisionLink(name, digest), digest)) && (await store.storedSize(digest)) !== undefined) return true;
-    return mayBeBlob && (await blobs.has(name, digest));
+    if ((await this.#keeps("revision", digest)) && (await this.#isStored(revisionLink(name, digest), digest))) return true;
+    return mayBeBlob && (await this.#parts.blobs.has(name, digest));
   }
 
   async #keeps(kind: "blob" | "revision", digest: Digest): Promise<boolean> {

@@ -188,10 +188,8 @@ class CollectorRun {
   }
 
   async #begin(): Promise<void> {
-    const { clock } = this.#options;
-    const other = await readState(this.#driver, clock.now());
-    if (other !== undefined) throw new CollectorBusyError(other);
-    await clearDeadRuns(this.#driver);
+    await this.#requireAlone();
+    await clearDeadRuns(this.#driver, () => this.#requireAlone());
     await this.#publish({});
   }
 
@@ -199,10 +197,14 @@ class CollectorRun {
   async #becomeAlone(): Promise<void> {
     const { clock, log } = this.#options;
     await clock.sleep(Math.min(SETTLE_MS, 5 * this.#options.pollMs));
-    const now = await readState(this.#driver, clock.now());
-    if (now !== undefined && now.run !== this.#state.run) throw new CollectorBusyError(now);
+    await this.#requireAlone();
     const warn = (error: unknown): void => log.warn("the collector's sign of life could not be written", { "err.message": String(error) });
     this.#beat = setInterval(() => void this.#publish({}).catch(warn), HEARTBEAT_MS);
+  }
+
+  async #requireAlone(): Promise<void> {
+    const now = await readState(this.#driver, this.#options.clock.now());
+    if (now !== undefined && now.run !== this.#state.run) throw new CollectorBusyError(now);
   }
 
   async #makePlan(marks: Marks): Promise<Plan> {
@@ -298,7 +300,11 @@ class CollectorRun {
       if ((await statOrUndefined(this.#driver, revisionLink(name, subject))) !== undefined) addRoot(name, subject);
     });
     const needed = new Set<Digest>();
-    for (const [name, digests] of roots) for (const digest of await this.#marker.closure(name, digests)) needed.add(digest);
+    for (const [name, digests] of roots) {
+      const { reached, doubts } = await this.#marker.closure(name, digests);
+      if (doubts.length > 0) throw new CollectionDoubtError(doubts);
+      for (const digest of reached) needed.add(digest);
+    }
     return needed;
   }
 
@@ -376,6 +382,8 @@ class CollectorRun {
   async #publish(change: Partial<CollectorState>): Promise<void> {
     const published = this.#publishing.then(async () => {
       // Somebody else may have begun since.
+      this.#requireAlive();
+      await this.#requireAlone();
       this.#requireAlive();
       const state = { ...this.#state, ...change, heartbeatAt: this.#options.clock.now() };
       await writeState(this.#driver, state);

@@ -111,7 +111,13 @@ class Sweeper {
       // A push writes it beside the manifest's own link: either may be there first.
       if (info === undefined || !this.#isQuiet(info.modifiedAt)) continue;
       if ((await statOrUndefined(this.#driver, revisionLink(name, referrer))) !== undefined) continue;
-      if (await deleteIfThere(this.#driver, link)) this.counts.referrerLinks++;
+      if (!(await deleteIfThere(this.#driver, link))) continue;
+      // A push that finds the entry there does not write it: when its manifest is linked by now, the entry goes back.
+      if ((await statOrUndefined(this.#driver, revisionLink(name, referrer))) !== undefined) {
+        await this.#driver.putContent(link, referrer);
+        continue;
+      }
+      this.counts.referrerLinks++;
       await removeUpwards(this.#driver, parentPath(link), `${repositoryFolder(name)}/_referrers`);
     }
   }

@@ -37,7 +37,9 @@ export class CollectorGate {
 
   /** Whether `keep` can be left out: nobody collects, known freshly enough. */
   get isIdle(): boolean {
-    return this.#state === undefined && this.#options.clock.now() - this.#readAt < this.#options.pollMs;
+    const ageMs = this.#options.clock.now() - this.#readAt;
+    // A clock that was set back says nothing of how fresh it is.
+    return this.#state === undefined && ageMs >= 0 && ageMs < this.#options.pollMs;
   }
 
   /**

@@ -5,7 +5,7 @@ import type { RepositoryName, Tag } from "../../oci/name.ts";
 import type { Doubt } from "./doubt.ts";
 import { mapInOrder } from "./in-order.ts";
 import type { StoreReader } from "./store-reader.ts";
-import { LocalWalker, type RepositoryMarks, type RepositoryTask, type StoreWalker, type UntaggedManifest, type WalkOptions } from "./walker.ts";
+import { type Closure, LocalWalker, type RepositoryMarks, type RepositoryTask, type StoreWalker, type UntaggedManifest, type WalkOptions } from "./walker.ts";
 
 /** A manifest of a repository that no tag needs. */
 export interface UntaggedRevision extends UntaggedManifest {
@@ -108,12 +108,16 @@ export class Marker {
     return marks;
   }
 
-  /** Walks all repositories once more. Of those in which nothing changed since `mark` counts what was found then. */
+  /** Walks all repositories once more. Of those in which nothing changed since `mark` counts what was found then, and only what was untagged then can be so. */
   async markAgain(how: Pick<MarkOptions, "untaggedBefore" | "signal">): Promise<Marks> {
     const first = this.#first;
     this.#first = undefined;
-    const tasks = await this.#tasks({ ...how, findStrayLayers: false, findFormerTags: false, onlyChanges: first !== undefined });
     const before = new Map(first?.found.map((found) => [found.name as string, found]));
+    // What came since is in no list of what is to go: what it needs must not be in one either.
+    const tasks = (await this.#tasks({ ...how, findStrayLayers: false, findFormerTags: false, onlyChanges: first !== undefined })).map((task): RepositoryTask => {
+      const { path } = task.folder;
+      return first === undefined ? task : { ...task, mayBeUntagged: before.get(path)?.untagged.map(({ digest }) => digest) ?? [] };
+    });
     const all: RepositoryMarks[] = [];
     let isChanged = tasks.length !== before.size;
     for await (const { path, found } of this.#walkAll(tasks, how.signal)) {
@@ -133,11 +137,11 @@ export class Marker {
   }
 
   /** See `LocalWalker.closure`. */
-  async closure(name: RepositoryName, digests: Iterable<Digest>): Promise<ReadonlySet<Digest>> {
+  async closure(name: RepositoryName, digests: Iterable<Digest>): Promise<Closure> {
     return await this.#local.closure(name, digests);
   }
 
-  async #tasks({ untaggedBefore, onlyChanges, findStrayLayers, findFormerTags }: Omit<RepositoryTask, "folder" | "walk" | "untaggedBefore"> & Pick<MarkOptions, "untaggedBefore">): Promise<readonly RepositoryTask[]> {
+  async #tasks({ untaggedBefore, onlyChanges, findStrayLayers, findFormerTags }: Omit<RepositoryTask, "folder" | "walk" | "untaggedBefore" | "mayBeUntagged"> & Pick<MarkOptions, "untaggedBefore">): Promise<readonly RepositoryTask[]> {
     const walk = ++this.#walks;
     return (await this.walker.folders()).map((folder) => ({ folder, walk, onlyChanges, findStrayLayers, findFormerTags, untaggedBefore: untaggedBefore(folder.path as RepositoryName) }));
   }

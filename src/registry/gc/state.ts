@@ -5,6 +5,7 @@ import { PathNotFoundError } from "../../storage/errors.ts";
 import { listAll } from "../../storage/walk.ts";
 import { ROOT } from "../layout.ts";
 import { deleteIfThere } from "./delete-if-there.ts";
+import { childNames } from "./inventory.ts";
 
 /*
  * What collectors and registries tell each other, through the store that they share:
@@ -110,9 +111,16 @@ export async function readRescued(driver: StorageDriver, run: string): Promise<R
   return keys;
 }
 
-/** Removes what dead runs left. */
-export async function clearDeadRuns(driver: StorageDriver): Promise<void> {
-  for (const path of [STATE, `${FOLDER}/condemned`, `${FOLDER}/rescued`, `${FOLDER}/tags`]) await deleteIfThere(driver, path);
+/**
+ * Removes what dead runs left. Their state is left for the next one to be written over, and tags that were set aside are not touched: each is
+ * somebody's who may be alive.
+ * @param requireAlone Called when it is known what there is: a run that began since is not among it. Throws when another one is alive.
+ */
+export async function clearDeadRuns(driver: StorageDriver, requireAlone: () => Promise<void>): Promise<void> {
+  const folders: string[] = [];
+  for (const parent of [`${FOLDER}/condemned`, `${FOLDER}/rescued`]) for (const run of await childNames(driver, parent)) folders.push(`${parent}/${run}`);
+  if (folders.length > 0) await requireAlone();
+  for (const folder of folders) await deleteIfThere(driver, folder);
 }
 
 /** Removes what a run left, and nothing of another one that took its place. */

@@ -57,6 +57,8 @@ export interface RepositoryTask extends WalkOptions {
   readonly walk: number;
   /** Whether nothing is to be told of a repository in which all is as the walk before found it. */
   readonly onlyChanges: boolean;
+  /** The manifests that the walk before found untagged, and no others, may be so now; undefined: any may. */
+  readonly mayBeUntagged?: readonly Digest[] | undefined;
   /** See `MarkOptions.untaggedBefore`. */
   readonly untaggedBefore: number | undefined;
 }
@@ -66,6 +68,13 @@ export interface StoredBlob {
   readonly digest: Digest;
   /** Undefined where there is only a folder. */
   readonly data: { readonly sizeBytes: number; readonly modifiedAtMs: number } | undefined;
+}
+
+/** What manifests need, and what refers to them, themselves among it. */
+export interface Closure {
+  readonly reached: ReadonlySet<Digest>;
+  /** What could not be read or understood: it may need more. */
+  readonly doubts: readonly Doubt[];
 }
 
 /** Looks over the store, in calls that do much each. */
@@ -116,7 +125,7 @@ export class LocalWalker implements StoreWalker {
     return await mapConcurrently(digests, STATS_AT_ONCE, async (digest) => storedBlob(digest, await statOrUndefined(reader, blobData(digest))));
   }
 
-  async #walk({ folder, walk: number, untaggedBefore, ...options }: RepositoryTask): Promise<RepositoryMarks | undefined> {
+  async #walk({ folder, walk: number, untaggedBefore, mayBeUntagged, ...options }: RepositoryTask): Promise<RepositoryMarks | undefined> {
     // A folder of another name is walked like any other, so that going on keeps what it links to.
     const name = folder.path as RepositoryName;
     const last = this.#last.get(name);
@@ -131,6 +140,7 @@ export class LocalWalker implements StoreWalker {
       return undefined;
     }
     await walk.reach([...roots, ...walk.targets]);
+    if (mayBeUntagged !== undefined) await walk.reach(walk.revisions.difference(new Set(mayBeUntagged)));
     await walk.reachReferrers();
     // Where anything is in doubt nothing of the repository may go.
     if (walk.doubts.length > 0) await walk.reachAll();
@@ -140,13 +150,13 @@ export class LocalWalker implements StoreWalker {
   }
 
   /** Manifests of a repository with everything that they need and that refers to them; for what was rescued at the last moment. */
-  async closure(name: RepositoryName, digests: Iterable<Digest>): Promise<ReadonlySet<Digest>> {
+  async closure(name: RepositoryName, digests: Iterable<Digest>): Promise<Closure> {
     const walk = new RepositoryWalk(this.#reader, name, { facts: this.#facts, held: undefined });
     await walk.findRevisions();
     await walk.load([...digests]);
     await walk.reach(digests);
     await walk.reachReferrers();
-    return walk.reached;
+    return walk;
   }
 }
 
