@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { SYSTEM_CLOCK } from "../../lib/clock.ts";
 import { type Digest, digestOf } from "../../oci/digest.ts";
 import { MEDIA_TYPES } from "../../oci/media-types.ts";
-import { parseTag } from "../../oci/name.ts";
+import { parseName, parseTag } from "../../oci/name.ts";
 import type { StorageDriver } from "../../storage/driver.ts";
 import { openFilesystemDriver } from "../../storage/filesystem/driver.ts";
 import { openInMemoryDriver } from "../../storage/inmemory/driver.ts";
@@ -177,6 +177,52 @@ test("a pushed manifest keeps the link by which it knows a blob under another al
   await collectGarbage(driver, OPTIONS);
   expect(await isThere(driver, layerLink(NAME, alias))).toBe(true);
   expect(await isThere(driver, blobData(layer))).toBe(true);
+});
+
+test("a push that has read a link before that is swept is refused, or the link stays, although the bytes are stored anew elsewhere", async () => {
+  const { driver, registry } = await furnished();
+  const [layer, config] = [await pushBlob(registry, "wanted"), await pushBlob(registry, "{}")];
+  await pushManifest(registry, imageManifest({ config, layers: [] }), { tags: ["config"] });
+  const text = JSON.stringify(imageManifest({ config, layers: [layer] }));
+  const [atSave, goSave, atRead, goRead] = [Promise.withResolvers<void>(), Promise.withResolvers<void>(), Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let isSecondLook = false;
+  const slow = overridden(driver, {
+    // Neither the bytes nor the link are there before the collector has marked twice.
+    putContent: async (path, content, options) => {
+      if (path === revisionLink(NAME, digestOf(text)) || path === blobData(digestOf(text))) {
+        atSave.resolve();
+        await goSave.promise;
+      }
+      await driver.putContent(path, content, options);
+    },
+    getContent: async (path, maxBytes) => {
+      const bytes = await driver.getContent(path, maxBytes);
+      if (isSecondLook && path === layerLink(NAME, layer)) {
+        atRead.resolve();
+        await goRead.promise;
+      }
+      return bytes;
+    },
+  });
+  let push: Promise<Digest> | undefined;
+  const store = heldUp(driver, {
+    announced: async () => {
+      push = pushManifest(registryOn(slow), text, { tags: ["t"] });
+      await atSave.promise;
+    },
+    toBeClaimed: async () => {
+      isSecondLook = true;
+      goSave.resolve();
+      await atRead.promise;
+    },
+    swept: async () => {
+      await pushBlob(registry, "wanted", parseName("other"));
+      goRead.resolve();
+      await outcomeOf(push);
+    },
+  });
+  await collectGarbage(store, OPTIONS);
+  expect((await outcomeOf(push)) === undefined || (await isThere(driver, layerLink(NAME, layer)))).toBe(true);
 });
 
 test("a push that takes its link back gives it back when somebody else pushed the same meanwhile", async () => {
