@@ -5,6 +5,8 @@ import { RegistryError } from "../oci/errors.ts";
 import { isTag, type RepositoryName, type Tag } from "../oci/name.ts";
 import type { StorageDriver } from "../storage/driver.ts";
 import { PathNotFoundError } from "../storage/errors.ts";
+import { deleteTagIf } from "./gc/delete-tag.ts";
+import { statOrUndefined } from "./gc/store-reader.ts";
 import { tagCurrentLink, tagFolder, tagIndexLink, tagsFolder } from "./layout.ts";
 import type { LinkFiles } from "./link-files.ts";
 import { childPages } from "./list-children.ts";
@@ -100,7 +102,10 @@ export class TagStore implements Tags {
     const removed: Tag[] = [];
     await mapConcurrently(await this.tagsOf(name, digest), this.#options.concurrency, async (tag) => {
       using _lock = await this.#locks.take(tagFolder(name, tag));
-      if ((await this.find(name, tag)) === digest && (await this.#remove(name, tag))) removed.push(tag);
+      // Another process may just move it.
+      if (!(await deleteTagIf(this.#driver, { name, tag, isDoomed: ({ target }) => target === digest }))) return;
+      removed.push(tag);
+      await this.#removeRest(name, tag);
     });
     return removed.sort();
   }
@@ -117,6 +122,12 @@ export class TagStore implements Tags {
       if (!(error instanceof RegistryError && error.code === "NAME_UNKNOWN")) throw error;
     }
     return found.sort();
+  }
+
+  // Others may have left something in the folder, by which the tag would still be listed.
+  async #removeRest(name: RepositoryName, tag: Tag): Promise<void> {
+    const isLeft = (await statOrUndefined(this.#driver, tagFolder(name, tag))) !== undefined;
+    if (isLeft && (await statOrUndefined(this.#driver, tagCurrentLink(name, tag))) === undefined) await this.#remove(name, tag);
   }
 
   async #remove(name: RepositoryName, tag: Tag): Promise<boolean> {

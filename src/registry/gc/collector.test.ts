@@ -145,6 +145,16 @@ describe("collectGarbage", () => {
     }
   });
 
+  test("keeps what a manifest needs that a tagged image knows as a layer under another algorithm", async () => {
+    const store = new Store();
+    const inner = await store.image("inner");
+    const alias = digestOf(Buffer.from(await store.driver.getContent(blobData(inner.digest))), "sha512");
+    await store.driver.putContent(layerLink(NAME, alias), inner.digest);
+    await store.manifest({ mediaType: MEDIA_TYPES.ociManifest, config: { mediaType: "x/y", digest: await store.blob("config"), size: 1 }, layers: [{ mediaType: "x/y", digest: alias, size: 1 }] }, { tag: "t" });
+    expect(await store.collect({ deleteUntagged: true })).toMatchObject({ eligibleBlobs: 0, eligibleManifests: 0 });
+    for (const digest of [inner.digest, ...inner.blobs]) expect(await store.has(digest)).toBe(true);
+  });
+
   test("keeps what a tag points to although the link of the manifest is gone", async () => {
     const store = new Store();
     const image = await store.image("1", { tag: "t" });

@@ -357,6 +357,28 @@ test("a tag that retention has set aside is not taken away by a collector that b
   }
 });
 
+test("deleting a manifest does not take a tag that another process moves away from it at the same moment", async () => {
+  const root = mkdtempSync(join(tmpdir(), "protocol-"));
+  try {
+    const driver = openFilesystemDriver({ rootdirectory: root });
+    const registry = registryOn(driver);
+    const old = await pushImage(registry, "old", { tags: ["t", "u"] });
+    let moves = 0;
+    const between = overridden(driver, {
+      move: async (from, to) => {
+        if (from === tagCurrentLink(NAME, parseTag("t")) && ++moves === 1) await pushImage(registry, "new", { tags: ["t"] });
+        await driver.move(from, to);
+      },
+    });
+    expect(await registryOn(between).manifests.delete(NAME, old)).toEqual([parseTag("u")]);
+    expect(moves).toBe(1);
+    expect(await isThere(driver, tagCurrentLink(NAME, parseTag("t")))).toBe(true);
+    expect((await registry.tags.list(NAME, {})).items).toEqual(["t"]);
+  } finally {
+    rmSync(root, { recursive: true });
+  }
+});
+
 test("an entry of a list of referrers stays whose manifest is pushed while it is tidied away", async () => {
   const { driver, registry } = await furnished();
   const subject = await pushImage(registry, "subject", { tags: ["s"] });

@@ -1,3 +1,4 @@
+import { addAll } from "../../lib/add-all.ts";
 import { mapConcurrently, yieldToEventLoop } from "../../lib/concurrently.ts";
 import { algorithmOf, type Digest, isDigest } from "../../oci/digest.ts";
 import { MAX_MANIFEST_BYTES } from "../../oci/manifest.ts";
@@ -91,7 +92,7 @@ export class RepositoryWalk {
         this.reached.add(digest);
         const facts = this.#loaded.has(digest) ? this.#facts.get(digest) : undefined;
         if (facts === undefined) {
-          if (algorithmOf(digest) !== "sha256") await this.#reachAlias(digest);
+          if (algorithmOf(digest) !== "sha256") addAll(waiting, await this.#aliasesOf(digest));
           continue;
         }
         this.manifests.add(digest);
@@ -229,15 +230,17 @@ export class RepositoryWalk {
   }
 
   // Distribution stores what was pushed under another algorithm under its sha256 and leaves a link to it.
-  async #reachAlias(digest: Digest): Promise<void> {
+  async #aliasesOf(digest: Digest): Promise<readonly Digest[]> {
+    const targets: Digest[] = [];
     // Not known by its digest: the link may come, or change.
     this.#hasMissed = true;
     await this.#readLinks([digest], {
       pathOf: (alias) => layerLink(this.name, alias),
       visit: (_, target) => {
-        if (target !== undefined && isDigest(target)) this.reached.add(target);
+        if (target !== undefined && isDigest(target)) targets.push(target);
       },
     });
+    return targets;
   }
 }
 
