@@ -20,6 +20,8 @@ import { type TagStore, unknownTag } from "./tag-store.ts";
 
 /** How many blobs and children of a manifest are looked for at once. */
 const LOOKUPS_AT_ONCE = 16;
+/** How often a push looks whether all is there that it was told of, when others push the same while it is collected. */
+const MAX_LOOKS = 3;
 /** Beyond so many that are missing no more are looked for: a refusal need not be longer than the manifest. */
 const MAX_MISSING = 1000;
 /** References whose manifests are at hand, and what they take; the bytes themselves are mostly those that `ManifestContents` holds. */
@@ -128,25 +130,27 @@ export class ManifestStore implements Manifests {
   async #checkAgain(name: RepositoryName, manifest: Manifest, digest: Digest): Promise<void> {
     const { links, referrers } = this.#parts;
     const link = revisionLink(name, digest);
-    for (;;) {
+    const subject = manifest.subject?.digest;
+    for (let look = 1; ; look++) {
       const missing = await this.#missing(name, manifest, digest);
-      if (!(await this.#isStored(link, digest))) missing.push(digest);
-      // Tidying up may just have taken the old entry of a list for one that leads nowhere.
-      if (missing.length === 0 && manifest.subject !== undefined) await referrers.add(name, manifest.subject.digest, digest);
-      if (missing.length === 0) return;
+      if (!(await this.#areBytesKept(digest)) || !(await links.has(link, digest))) missing.push(digest);
+      if (missing.length === 0) {
+        // Tidying up may just have taken the old entry of a list for one that leads nowhere.
+        if (subject !== undefined) await referrers.add(name, subject, digest);
+        return;
+      }
       await links.delete(link);
-      if (manifest.subject !== undefined) await referrers.remove(name, manifest.subject.digest, digest);
-      const isComplete = (await this.#missing(name, manifest, digest)).length === 0 && (await this.#parts.store.storedSize(digest)) !== undefined;
-      if (!isComplete) throw missingContent(missing);
+      if (subject !== undefined) await referrers.remove(name, subject, digest);
+      const isComplete = (await this.#areBytesKept(digest)) && (await this.#missing(name, manifest, digest)).length === 0;
+      if (!isComplete || look === MAX_LOOKS) throw missingContent(missing);
       // By now it is all there: somebody else pushed it, and the link that was taken back may have been theirs.
       await links.write(link, digest);
-      if (manifest.subject !== undefined) await referrers.add(name, manifest.subject.digest, digest);
+      if (subject !== undefined) await referrers.add(name, subject, digest);
     }
   }
 
-  async #isStored(link: string, digest: Digest): Promise<boolean> {
-    const { links, store } = this.#parts;
-    return (await this.#keeps("blob", digest)) && (await links.has(link, digest)) && (await store.storedSize(digest)) !== undefined;
+  async #areBytesKept(digest: Digest): Promise<boolean> {
+    return (await this.#keeps("blob", digest)) && (await this.#parts.store.storedSize(digest)) !== undefined;
   }
 
   /** What is not there, or will not stay, of a manifest and all that it needs. */
@@ -175,8 +179,9 @@ export class ManifestStore implements Manifests {
   }
 
   async #hasChild(name: RepositoryName, { digest, mayBeBlob }: RequiredChild): Promise<boolean> {
-    if ((await this.#keeps("revision", digest)) && (await this.#isStored(revisionLink(name, digest), digest))) return true;
-    return mayBeBlob && (await this.#parts.blobs.has(name, digest));
+    const { links, blobs } = this.#parts;
+    if ((await this.#keeps("revision", digest)) && (await this.#areBytesKept(digest)) && (await links.has(revisionLink(name, digest), digest))) return true;
+    return mayBeBlob && (await blobs.has(name, digest));
   }
 
   async #keeps(kind: "blob" | "revision", digest: Digest): Promise<boolean> {

@@ -9,6 +9,7 @@ import { parentPath } from "../../storage/paths.ts";
 import { SILENT_LOGGER } from "../../telemetry/log.ts";
 import { PathNotFoundError } from "../../storage/errors.ts";
 import { blobData, blobFolder, layerLink, REPOSITORIES, revisionLink, tagCurrentLink, tagIndexLink } from "../layout.ts";
+import { overridden } from "../testing/overridden.ts";
 import { collectGarbage, CollectionDoubtError, CollectorBusyError, type CollectOptions } from "./collector.ts";
 import { CollectorGate } from "./gate.ts";
 import { tagsOf } from "./inventory.ts";
@@ -293,18 +294,6 @@ describe("a doubt stops deletion", () => {
 /** What a promise is rejected with. */
 async function errorOf(promise: Promise<unknown>): Promise<unknown> {
   return await promise.then(() => undefined, (error: unknown) => error);
-}
-
-/** A driver with some methods replaced. */
-function overridden(driver: StorageDriver, methods: Partial<StorageDriver>): StorageDriver {
-  return new Proxy(driver, {
-    get(target, key) {
-      const own: unknown = Reflect.get(methods, key);
-      if (own !== undefined) return own;
-      const value: unknown = Reflect.get(target, key);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
 }
 
 /** A store whose collector is held up between its phases: when the list was published, and right before the first claim. */

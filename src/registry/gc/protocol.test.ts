@@ -13,6 +13,7 @@ import { SILENT_LOGGER } from "../../telemetry/log.ts";
 import { blobData, layerLink, referrerLink, revisionLink, tagCurrentLink } from "../layout.ts";
 import { type LocalRegistry, openLocalRegistry } from "../local-registry.ts";
 import type { ManifestValidation } from "../manifest-rules.ts";
+import { overridden } from "../testing/overridden.ts";
 import { imageManifest, NAME, pushBlob, pushImage, pushManifest, STRICT } from "../testing/test-registry.ts";
 import { collectGarbage, type CollectOptions } from "./collector.ts";
 import { deleteTagIf } from "./delete-tag.ts";
@@ -27,17 +28,6 @@ const OPTIONS: CollectOptions = { dryRun: false, untaggedAgeMs: () => undefined,
 const UNTAGGED_TOO: CollectOptions = { ...OPTIONS, untaggedAgeMs: () => 0 };
 
 type Moment = "announced" | "condemned" | "toBeClaimed" | "claimed" | "swept";
-
-function overridden(driver: StorageDriver, methods: Partial<StorageDriver>): StorageDriver {
-  return new Proxy(driver, {
-    get(target, key) {
-      const own: unknown = Reflect.get(methods, key);
-      if (own !== undefined) return own;
-      const value: unknown = Reflect.get(target, key);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
-}
 
 /** A store whose collector does something else at some moments, each once. */
 function heldUp(driver: StorageDriver, steps: Partial<Record<Moment, () => Promise<void>>>): StorageDriver {
@@ -59,6 +49,24 @@ function heldUp(driver: StorageDriver, steps: Partial<Record<Moment, () => Promi
       else await at("announced");
     },
   });
+}
+
+/** A store that stops once it is asked to write or to delete some files, before or after it does so, until it is told to go on. */
+function stopping(driver: StorageDriver, { method, isAt, when = "before" }: { readonly method: "putContent" | "delete"; readonly isAt: (path: string) => boolean; readonly when?: "before" | "after" }): { readonly store: StorageDriver; readonly reached: Promise<void>; readonly goOn: () => void } {
+  const [reached, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const stop = async (path: string, call: () => Promise<void>): Promise<void> => {
+    if (when === "after") await call();
+    if (isAt(path)) {
+      reached.resolve();
+      await go.promise;
+    }
+    if (when === "before") await call();
+  };
+  const methods: Partial<StorageDriver> =
+    method === "delete"
+      ? { delete: (path, options) => stop(path, () => driver.delete(path, options)) }
+      : { putContent: (path, content, options) => stop(path, () => driver.putContent(path, content, options)) };
+  return { store: overridden(driver, methods), reached: reached.promise, goOn: go.resolve };
 }
 
 function registryOn(driver: StorageDriver, validation: ManifestValidation = STRICT): LocalRegistry {
@@ -98,24 +106,15 @@ test("a push that was held up until its manifest's old bytes are claimed is refu
   await registry.manifests.delete(NAME, digest);
   // Another manifest needs the same blobs.
   await pushManifest(registry, { ...(JSON.parse(text) as object), annotations: { other: "1" } }, { tags: ["other"] });
-  const [reached, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  const slow = overridden(driver, {
-    putContent: async (path, content, options) => {
-      if (path === revisionLink(NAME, digest)) {
-        reached.resolve();
-        await go.promise;
-      }
-      await driver.putContent(path, content, options);
-    },
-  });
+  const slow = stopping(driver, { method: "putContent", isAt: (path) => path === revisionLink(NAME, digest) });
   let push: Promise<Digest> | undefined;
   const store = heldUp(driver, {
     announced: async () => {
-      push = pushManifest(registryOn(slow), text, { tags: ["again"] });
-      await reached.promise;
+      push = pushManifest(registryOn(slow.store), text, { tags: ["again"] });
+      await slow.reached;
     },
     toBeClaimed: async () => {
-      go.resolve();
+      slow.goOn();
       await outcomeOf(push);
     },
   });
@@ -127,23 +126,15 @@ test("a push whose link is swept between its two looks is refused, or the link s
   const { driver, registry } = await furnished();
   const digest = await pushImage(registry, "x");
   const text = await textOf(driver, digest);
-  const [reached, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  const slow = overridden(driver, {
-    putContent: async (path, content, options) => {
-      await driver.putContent(path, content, options);
-      if (path !== revisionLink(NAME, digest)) return;
-      reached.resolve();
-      await go.promise;
-    },
-  });
+  const slow = stopping(driver, { method: "putContent", isAt: (path) => path === revisionLink(NAME, digest), when: "after" });
   let push: Promise<Digest> | undefined;
   const store = heldUp(driver, {
     announced: async () => {
-      push = pushManifest(registryOn(slow), text, { tags: ["again"] });
-      await reached.promise;
+      push = pushManifest(registryOn(slow.store), text, { tags: ["again"] });
+      await slow.reached;
     },
     swept: async () => {
-      go.resolve();
+      slow.goOn();
       await outcomeOf(push);
     },
   });
@@ -184,17 +175,11 @@ test("a push that has read a link before that is swept is refused, or the link s
   const [layer, config] = [await pushBlob(registry, "wanted"), await pushBlob(registry, "{}")];
   await pushManifest(registry, imageManifest({ config, layers: [] }), { tags: ["config"] });
   const text = JSON.stringify(imageManifest({ config, layers: [layer] }));
-  const [atSave, goSave, atRead, goRead] = [Promise.withResolvers<void>(), Promise.withResolvers<void>(), Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  // Neither the bytes nor the link are there before the collector has marked twice.
+  const saving = stopping(driver, { method: "putContent", isAt: (path) => path === revisionLink(NAME, digestOf(text)) || path === blobData(digestOf(text)) });
+  const [atRead, goRead] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let isSecondLook = false;
-  const slow = overridden(driver, {
-    // Neither the bytes nor the link are there before the collector has marked twice.
-    putContent: async (path, content, options) => {
-      if (path === revisionLink(NAME, digestOf(text)) || path === blobData(digestOf(text))) {
-        atSave.resolve();
-        await goSave.promise;
-      }
-      await driver.putContent(path, content, options);
-    },
+  const slow = overridden(saving.store, {
     getContent: async (path, maxBytes) => {
       const bytes = await driver.getContent(path, maxBytes);
       if (isSecondLook && path === layerLink(NAME, layer)) {
@@ -208,11 +193,11 @@ test("a push that has read a link before that is swept is refused, or the link s
   const store = heldUp(driver, {
     announced: async () => {
       push = pushManifest(registryOn(slow), text, { tags: ["t"] });
-      await atSave.promise;
+      await saving.reached;
     },
     toBeClaimed: async () => {
       isSecondLook = true;
-      goSave.resolve();
+      saving.goOn();
       await atRead.promise;
     },
     swept: async () => {
@@ -231,38 +216,23 @@ test("a push that takes its link back gives it back when somebody else pushed th
   await pushManifest(registry, imageManifest({ config, layers: [] }), { tags: ["config"] });
   const text = JSON.stringify(imageManifest({ config, layers: [layer] }));
   const link = revisionLink(NAME, digestOf(text));
-  const [atLink, goLink, atDelete, goDelete] = [Promise.withResolvers<void>(), Promise.withResolvers<void>(), Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  const slow = overridden(driver, {
-    putContent: async (path, content, options) => {
-      if (path === link) {
-        atLink.resolve();
-        await goLink.promise;
-      }
-      await driver.putContent(path, content, options);
-    },
-    delete: async (path, options) => {
-      if (path === link) {
-        atDelete.resolve();
-        await goDelete.promise;
-      }
-      await driver.delete(path, options);
-    },
-  });
+  const linking = stopping(driver, { method: "putContent", isAt: (path) => path === link });
+  const unlinking = stopping(linking.store, { method: "delete", isAt: (path) => path === link });
   let push: Promise<Digest> | undefined;
   const store = heldUp(driver, {
     announced: async () => {
-      push = pushManifest(registryOn(slow), text, { tags: ["t"] });
-      await atLink.promise;
+      push = pushManifest(registryOn(unlinking.store), text, { tags: ["t"] });
+      await linking.reached;
     },
     claimed: async () => {
-      goLink.resolve();
-      await atDelete.promise;
+      linking.goOn();
+      await unlinking.reached;
     },
   });
   await collectGarbage(store, OPTIONS);
   await pushBlob(registry, "wanted");
   expect(await pushManifest(registry, text, { tags: ["t"] })).toBe(digestOf(text));
-  goDelete.resolve();
+  unlinking.goOn();
   await outcomeOf(push);
   expect(await isThere(driver, link)).toBe(true);
 });
@@ -311,23 +281,14 @@ test("of two collectors the one that was slow to begin leaves, and takes nothing
   const { driver, registry } = await furnished();
   const orphan = await pushBlob(registry, "orphan");
   await writeCondemned(driver, "dead", [{ kind: "blob", digest: orphan }]);
-  const [clearing, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  const slow = overridden(driver, {
-    delete: async (path, options) => {
-      if (path === `${GC_FOLDER}/condemned/dead`) {
-        clearing.resolve();
-        await go.promise;
-      }
-      await driver.delete(path, options);
-    },
-  });
-  const late = collectGarbage(slow, OPTIONS).then(() => undefined, (error: unknown) => error);
-  await clearing.promise;
+  const slow = stopping(driver, { method: "delete", isAt: (path) => path === `${GC_FOLDER}/condemned/dead` });
+  const late = collectGarbage(slow.store, OPTIONS).then(() => undefined, (error: unknown) => error);
+  await slow.reached;
   let kept: boolean | undefined;
   const store = heldUp(driver, {
     condemned: async () => {
       kept = await new CollectorGate(driver, { clock: SYSTEM_CLOCK, pollMs: 0 }).keep("blob", orphan);
-      go.resolve();
+      slow.goOn();
       expect(String(await late)).toContain("another collection is under way");
     },
   });
