@@ -10,10 +10,11 @@ import { blobData, blobFolder, BLOBS, layerLink, REPOSITORIES, revisionLink, tag
 import { type Debris, emptyDebris, sweepDebris } from "./debris.ts";
 import { deleteIfThere } from "./delete-if-there.ts";
 import { childNames } from "./inventory.ts";
-import type { Doubt } from "./doubt.ts";
+import { CollectionDoubtError, type Doubt } from "./doubt.ts";
 import { Marker, type MarkListener, type MarkOptions, type Marks, type UntaggedRevision } from "./mark.ts";
 import { statOrUndefined, type StoreReader } from "./store-reader.ts";
 import type { StoreWalker } from "./walker.ts";
+import { neededAgain } from "./needed-again.ts";
 import { condemnedBy, type Cutoff, makePlan, type Plan, withoutLive, withoutYoungLinks } from "./plan.ts";
 import { type FileGroup, type RemovedGroup, removeFiles } from "./remove-files.ts";
 import { clearDeadRuns, clearRun, type CollectorState, type Condemned, condemnedKey, hasLiveServer, readRescued, readState, RUN_TIMEOUT_MS, writeCondemned, writeState } from "./state.ts";
@@ -65,16 +66,6 @@ export interface CollectResult {
   /** False where nothing was ever pushed; or the configuration names another folder than it should. */
   readonly hasRepositories: boolean;
   readonly durationMs: number;
-}
-
-/** Something was not understood, and nothing was deleted. */
-export class CollectionDoubtError extends Error {
-  readonly doubts: readonly Doubt[];
-  constructor(doubts: readonly Doubt[]) {
-    super(`nothing was deleted: ${doubts.map((doubt) => `${doubt.path}: ${doubt.problem}`).join("; ")}`);
-    this.name = "CollectionDoubtError";
-    this.doubts = doubts;
-  }
 }
 
 /** Another collector is at work on the store. */
@@ -276,36 +267,12 @@ class CollectorRun {
       await this.#publish({ claimed: start + batch.length });
       const keys = await readRescued(this.#driver, this.#state.run);
       this.#counts.rescued += batch.filter((item) => keys.has(condemnedKey(item.kind, item.digest))).length;
-      if (batch[0]?.kind === "revision") spared = await this.#neededAgain(firstPlan, keys);
+      if (batch[0]?.kind === "revision") spared = await neededAgain({ driver: this.#driver, marker: this.#marker }, firstPlan.revisions, keys);
       await this.#sweepBatch(batch.filter(({ kind, digest }) => !keys.has(condemnedKey(kind, digest)) && !spared.has(digest)), plan);
       start += batch.length;
       await this.#publish({ swept: start });
       this.#options.listener?.swept(start, condemned.length, this.#counts.freedBytes);
     }
-  }
-
-  /** What manifests need, and what refers to them, that were rescued, or came meanwhile and were waited for by their signatures. */
-  async #neededAgain({ revisions }: Plan, rescued: ReadonlySet<string>): Promise<ReadonlySet<Digest>> {
-    const roots = new Map<RepositoryName, Set<Digest>>();
-    const addRoot = (name: RepositoryName, digest: Digest): void => void roots.set(name, (roots.get(name) ?? new Set()).add(digest));
-    const subjects: { readonly name: RepositoryName; readonly subject: Digest }[] = [];
-    for (const [digest, planned] of revisions) {
-      const isRescued = rescued.has(condemnedKey("revision", digest));
-      for (const { name, subject } of planned) {
-        if (isRescued) addRoot(name, digest);
-        else if (subject !== undefined && !isPlanned(revisions, name, subject)) subjects.push({ name, subject });
-      }
-    }
-    await mapConcurrently(subjects, REVISIONS_AT_ONCE, async ({ name, subject }) => {
-      if ((await statOrUndefined(this.#driver, revisionLink(name, subject))) !== undefined) addRoot(name, subject);
-    });
-    const needed = new Set<Digest>();
-    for (const [name, digests] of roots) {
-      const { reached, doubts } = await this.#marker.closure(name, digests);
-      if (doubts.length > 0) throw new CollectionDoubtError(doubts);
-      for (const digest of reached) needed.add(digest);
-    }
-    return needed;
   }
 
   async #sweepBatch(batch: readonly Condemned[], plan: Plan): Promise<void> {
@@ -406,10 +373,6 @@ class CollectorRun {
       durationMs: this.#options.clock.now() - this.#startedAt,
     };
   }
-}
-
-function isPlanned(revisions: Plan["revisions"], name: RepositoryName, digest: Digest): boolean {
-  return revisions.get(digest)?.some((revision) => revision.name === name) === true;
 }
 
 function untaggedCount(plan: Plan): number {

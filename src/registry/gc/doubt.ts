@@ -10,3 +10,13 @@ export function messageOf(error: unknown): string {
   if (typeof detail === "string") return detail;
   return error instanceof Error ? error.message : String(error);
 }
+
+/** Something was not understood, and nothing was deleted. */
+export class CollectionDoubtError extends Error {
+  readonly doubts: readonly Doubt[];
+  constructor(doubts: readonly Doubt[]) {
+    super(`nothing was deleted: ${doubts.map((doubt) => `${doubt.path}: ${doubt.problem}`).join("; ")}`);
+    this.name = "CollectionDoubtError";
+    this.doubts = doubts;
+  }
+}
